@@ -1,0 +1,361 @@
+"""The operations nsexec knows: one table, from which encoding, checking and wording come.
+
+A plan is a list of Op.  libexec/nsexec.c holds the same codes in `enum op_code`; a test
+holds the two together.  Every operation has up to NUMS integers and any number of
+byte strings.  Encoding (little endian, every record padded to 8 bytes):
+
+    header   8s magic "PYOCI" NUL + u16 version, u32 total size, u32 number of ops
+    record   u16 code, u16 number of strings, u32 record size, i64 x NUMS
+             then per string: u32 length, bytes, NUL
+"""
+
+from __future__ import annotations
+
+import struct
+
+from pyoci import linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+NUMS = 8
+VERSION = 1
+MAGIC = b"PYOCI\0" + struct.pack("<H", VERSION)
+HEADER = struct.Struct("<8sII")
+RECORD = struct.Struct(f"<HHI{NUMS}q")
+LENGTH = struct.Struct("<I")
+MAX_PLAN = 16 << 20  # bytes; nsexec refuses more
+
+# What a sync op waits for; nsexec sends the number, the host side acts and answers GO.
+SYNC_MAPS = 1  # the host writes uid_map, gid_map of the sending process
+SYNC_CGROUP = 2  # the host has put init into its cgroup
+SYNC_HOOKS = 3  # the host runs prestart and createRuntime hooks
+SYNCS = {SYNC_MAPS: "id maps", SYNC_CGROUP: "cgroup", SYNC_HOOKS: "prestart and createRuntime hooks"}
+
+# bind.flags
+BIND_RECURSIVE = 1
+BIND_SOURCE_NOFOLLOW = 2
+BIND_DEST_NOFOLLOW = 4
+BIND_COPY_SYMLINK = 8  # a source that is a symlink is copied, not bound
+# mount.flags beside MS_* of mount(2): none; tmpcopyup has its own number
+# symlink.flags, mknod.flags
+REPLACE = 1  # an existing file of another kind is removed first; else it is an error
+KEEP = 2  # whatever exists stays
+# setids.flags
+SETGROUPS = 1  # call setgroups(2), also with an empty list
+KEEPCAPS = 2  # keep permitted capabilities over the change
+CHOWN_STDIO = 4  # give stdin, stdout, stderr to uid where the kernel lets us
+# pivot.mode
+PIVOT_ROOT = 0
+PIVOT_MOVE = 1  # --no-pivot: MS_MOVE and chroot
+PIVOT_CHROOT = 2  # no mount namespace of its own: chroot only
+# mkdir.flags
+MKDIR_OPTIONAL = 1  # a failure is no error (the later chdir says why)
+
+UNCHANGED = -1  # for ids and modes: leave as it is
+
+
+class OpDef:
+    """One kind of operation: its code, the names of its numbers and strings, its sentence.
+
+    The last string name may end in "*": it takes all remaining strings.
+    """
+
+    __slots__ = ("code", "name", "nums", "strs", "text")
+
+    def __init__(self, name: str, code: int, nums: str, strs: str, text: str) -> None:
+        self.name = name
+        self.code = code
+        self.nums = tuple(nums.split())
+        self.strs = tuple(strs.split())
+        self.text = text
+
+
+_TABLE = (
+    # name, code, numbers, strings, sentence
+    # -- namespaces -------------------------------------------------------------------------
+    # fd: index into Plan.fds (a namespace descriptor opened by the host side).  Consecutive
+    # joins are one group: those refused with EPERM are tried again after the user namespace.
+    ("join", 1, "kind fd", "path", "join {kind} namespace {path}"),
+    ("unshare", 2, "namespaces", "", "create namespaces: {namespaces}"),
+    ("sync", 3, "sync", "", "wait for the host: {sync}"),
+    ("timens", 4, "", "offsets", "set clock offsets {offsets}"),
+    ("fork", 5, "", "", "fork into the new namespaces"),
+    ("setsid", 6, "", "", "start a session"),
+    ("keyring", 7, "", "name", "join session keyring {name}"),
+    # -- mounts -----------------------------------------------------------------------------
+    ("propagation", 10, "propagation", "", "set propagation of / to {propagation}"),
+    # opens the tree of a source before the user namespace is entered; bind.slot refers to it
+    ("tree", 11, "slot flags", "source", "open {source}"),
+    ("rootfs", 12, "", "path", "use {path} as root"),
+    # a new file system; flags are MS_*, copyup 1 copies what was there into the new tmpfs
+    ("mount", 13, "flags propagation copyup", "type source dest data", "mount {type} on {dest}{flags}{propagation}"),
+    # slot: -1, or the slot of a tree op.  attr_*: MOUNT_ATTR_* to set and clear on the mount
+    # itself, rec_*: on every mount under it
+    (
+        "bind",
+        14,
+        "slot flags attr_set attr_clr rec_set rec_clr propagation",
+        "source dest",
+        "bind {source} on {dest}{attr_set}{attr_clr}{rec_set}{rec_clr}{propagation}",
+    ),
+    # change an existing mount: attributes and propagation; sb_flags MS_* and data: mount(2) MS_REMOUNT as well
+    (
+        "remount",
+        15,
+        "attr_set attr_clr rec_set rec_clr propagation sb sb_flags",
+        "dest data",
+        "remount {dest}{attr_set}{attr_clr}{rec_set}{rec_clr}{propagation}",
+    ),
+    ("mask", 16, "", "path", "mask {path}"),
+    ("readonly", 17, "", "path", "make {path} read-only"),
+    ("mkdir", 18, "mode flags", "path", "make directory {path}"),
+    # mode has the S_IF* type bits; uid, gid may be UNCHANGED
+    ("mknod", 19, "mode major minor uid gid flags", "path", "make device {path} {mode} {major}:{minor}"),
+    ("symlink", 20, "flags", "target path", "link {path} -> {target}"),
+    # console: a new pty of the container's devpts; bind 1 puts it on /dev/console; the master goes to the host
+    ("console", 21, "height width uid bind", "", "open a terminal"),
+    ("pivot", 22, "mode", "", "change root ({mode})"),
+    # exec: "/" of the joined mount namespace is the root for the later path ops
+    ("root_here", 23, "", "", "use / of the joined namespace as root"),
+    # -- system -----------------------------------------------------------------------------
+    ("hostname", 30, "", "name", "set hostname {name}"),
+    ("domainname", 31, "", "name", "set domainname {name}"),
+    ("sysctl", 32, "", "path value", "set sysctl {path} to {value}"),
+    # in-container hooks; stdin is prefix + pid + suffix.  timeout in ms, 0: none
+    ("hook", 33, "timeout argc envc", "path prefix suffix strings*", "run hook {path}"),
+    # -- process ----------------------------------------------------------------------------
+    ("oom_score_adj", 40, "value", "", "set oom_score_adj to {value}"),
+    ("rlimit", 41, "resource soft hard", "name", "set {name} to {soft}:{hard}"),
+    ("umask", 42, "umask", "", "set umask {umask}"),
+    ("cwd", 43, "", "path", "change directory to {path}"),
+    ("bounding", 44, "caps", "", "limit the bounding set to {caps}"),
+    ("setids", 45, "uid gid flags", "groups", "become uid {uid}, gid {gid}"),
+    # the sets are bit masks; with seccomp still to load CAP_SYS_ADMIN stays until execve drops it
+    ("caps", 46, "effective permitted inheritable ambient", "", "set capabilities {effective}"),
+    ("no_new_privs", 47, "", "", "set no_new_privs"),
+    ("seccomp", 48, "flags", "program", "load seccomp program"),
+    ("home", 49, "uid", "", "look up HOME"),
+    # finds args[0] as execvp(3) would, with PATH of the container; the later exec uses what it found
+    ("lookup", 50, "", "file path", "find executable {file}"),
+    ("ready", 51, "", "", "tell the host that the container is created"),
+    # the exec fifo: blocks in write(2) until `start` drains it
+    ("fifo", 52, "fd", "", "wait for start"),
+    ("exec", 53, "argc envc preserve", "strings*", "execute {strings}"),
+)
+
+OPS = {row[0]: OpDef(*row) for row in _TABLE}
+BY_CODE = {definition.code: definition for definition in OPS.values()}
+
+
+class Op:
+    """One step: its definition, its numbers (in table order), its strings (bytes), and the
+    JSON pointer in config.json it came from ("" where it is pyoci's own)."""
+
+    __slots__ = ("definition", "nums", "strs", "where")
+
+    def __init__(self, definition: OpDef, nums: list[int], strs: list[bytes], where: str) -> None:
+        self.definition = definition
+        self.nums = nums
+        self.strs = strs
+        self.where = where
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    def num(self, name: str) -> int:
+        """The number called name."""
+        return self.nums[self.definition.nums.index(name)]
+
+    def string(self, name: str) -> bytes:
+        """The string called name."""
+        return self.strs[self.definition.strs.index(name)]
+
+    def describe(self) -> str:
+        """The sentence of this step: what `pyoci plan` prints and what errors name."""
+        definition = self.definition
+        values: dict[str, str] = {}
+        for name, number in zip(definition.nums, self.nums, strict=True):
+            values[name] = describe_number(name, number)
+        for index, name in enumerate(definition.strs):
+            if name.endswith("*"):
+                values[name[:-1]] = describe_strings(self)
+            else:
+                values[name] = self.strs[index].decode("utf-8", "backslashreplace")
+        return definition.text.format_map(values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `pyoci plan --json`."""
+        result: dict[str, Any] = {"op": self.name, "text": self.describe()}
+        result.update(zip(self.definition.nums, self.nums, strict=True))
+        for index, name in enumerate(self.definition.strs):
+            if name.endswith("*"):
+                result[name[:-1]] = [s.decode("utf-8", "backslashreplace") for s in self.strs[index:]]
+            elif name in ("program", "groups"):
+                result[name] = self.strs[index].hex()
+            else:
+                result[name] = self.strs[index].decode("utf-8", "backslashreplace")
+        if self.where:
+            result["where"] = self.where
+        return result
+
+
+def op(name: str, *strings: str | bytes, where: str = "", **numbers: int) -> Op:
+    """Make an operation: strings in table order, numbers by name (absent ones are 0).
+
+    Raises KeyError for an unknown operation or number, ValueError for a wrong count of strings
+    or a NUL in one: both are programming errors, not bad input.
+    """
+    definition = OPS[name]
+    nums = [numbers.pop(key, 0) for key in definition.nums]
+    if numbers:
+        raise KeyError(f"{name} has no {', '.join(numbers)}")
+    strs = [s if isinstance(s, bytes) else s.encode("utf-8", "surrogateescape") for s in strings]
+    many = definition.strs[-1:] and definition.strs[-1].endswith("*")
+    if len(strs) < len(definition.strs) - bool(many) or (len(strs) > len(definition.strs) and not many):
+        raise ValueError(f"{name} takes {definition.strs}, not {len(strs)} strings")
+    return Op(definition, nums, strs, where)
+
+
+def encode(ops: Iterable[Op]) -> bytes:
+    """The plan as nsexec reads it.  Raises ValueError when it is larger than MAX_PLAN."""
+    parts = [b""]
+    count = 0
+    for item in ops:
+        body = b"".join([LENGTH.pack(len(s)) + s + b"\0" for s in item.strs])
+        body += b"\0" * (-(RECORD.size + len(body)) % 8)
+        nums = item.nums + [0] * (NUMS - len(item.nums))
+        parts.append(RECORD.pack(item.definition.code, len(item.strs), RECORD.size + len(body), *nums) + body)
+        count += 1
+    total = HEADER.size + sum(map(len, parts))
+    if total > MAX_PLAN:
+        raise ValueError(f"the plan has {total} bytes, more than the {MAX_PLAN} that nsexec reads")
+    parts[0] = HEADER.pack(MAGIC, total, count)
+    return b"".join(parts)
+
+
+def decode(data: bytes) -> list[Op]:
+    """The inverse of encode (where is lost).  Raises ValueError for anything malformed."""
+    try:
+        magic, total, count = HEADER.unpack_from(data)
+        if magic != MAGIC or total != len(data):
+            raise ValueError("not a plan of this version")
+        ops = []
+        offset = HEADER.size
+        for _ in range(count):
+            decoded, offset = _decode_one(data, offset)
+            ops.append(decoded)
+    except struct.error as error:
+        raise ValueError(f"truncated plan: {error}") from None
+    if offset != total:
+        raise ValueError("bytes after the last operation")
+    return ops
+
+
+def _decode_one(data: bytes, offset: int) -> tuple[Op, int]:
+    code, nstrs, size, *nums = RECORD.unpack_from(data, offset)
+    end = offset + size
+    if code not in BY_CODE or size % 8 or end > len(data) or size < RECORD.size:
+        raise ValueError(f"bad record at {offset}")
+    definition = BY_CODE[code]
+    strs = []
+    position = offset + RECORD.size
+    for _ in range(nstrs):
+        (length,) = LENGTH.unpack_from(data, position)
+        position += LENGTH.size
+        if position + length + 1 > end or data[position + length] != 0:
+            raise ValueError(f"bad string at {position}")
+        strs.append(data[position : position + length])
+        position += length + 1
+    return Op(definition, nums[: len(definition.nums)], strs, ""), end
+
+
+# -- wording --------------------------------------------------------------------------------
+
+MS_NAMES = {
+    linux.MS_RDONLY: "ro",
+    linux.MS_NOSUID: "nosuid",
+    linux.MS_NODEV: "nodev",
+    linux.MS_NOEXEC: "noexec",
+    linux.MS_SYNCHRONOUS: "sync",
+    linux.MS_MANDLOCK: "mand",
+    linux.MS_DIRSYNC: "dirsync",
+    linux.MS_NOSYMFOLLOW: "nosymfollow",
+    linux.MS_NOATIME: "noatime",
+    linux.MS_NODIRATIME: "nodiratime",
+    linux.MS_SILENT: "silent",
+    linux.MS_RELATIME: "relatime",
+    linux.MS_I_VERSION: "iversion",
+    linux.MS_STRICTATIME: "strictatime",
+    linux.MS_LAZYTIME: "lazytime",
+}
+ATTR_NAMES = {
+    linux.MOUNT_ATTR_RDONLY: "ro",
+    linux.MOUNT_ATTR_NOSUID: "nosuid",
+    linux.MOUNT_ATTR_NODEV: "nodev",
+    linux.MOUNT_ATTR_NOEXEC: "noexec",
+    linux.MOUNT_ATTR_NOATIME: "noatime",
+    linux.MOUNT_ATTR_STRICTATIME: "strictatime",
+    linux.MOUNT_ATTR_NODIRATIME: "nodiratime",
+    linux.MOUNT_ATTR_IDMAP: "idmap",
+    linux.MOUNT_ATTR_NOSYMFOLLOW: "nosymfollow",
+}
+PIVOT_NAMES = {PIVOT_ROOT: "pivot_root", PIVOT_MOVE: "move and chroot", PIVOT_CHROOT: "chroot"}
+
+
+def bit_names(value: int, names: dict[int, str]) -> str:
+    """The names of the bits set in value, comma joined."""
+    found = [name for bit, name in names.items() if value & bit == bit]
+    return ",".join(found)
+
+
+def describe_caps(mask: int) -> str:
+    """A capability mask as words: "none", "all", or the names without CAP_."""
+    names = [name[4:].lower() for bit, name in enumerate(linux.CAPABILITIES) if mask >> bit & 1]
+    if not names:
+        return "none"
+    return "all" if len(names) == len(linux.CAPABILITIES) else ",".join(names)
+
+
+def describe_number(name: str, value: int) -> str:
+    """How a number of that name reads in a sentence."""
+    if name in ("kind", "namespaces"):
+        return ", ".join(k for k, bit in linux.NAMESPACES.items() if value & bit)
+    if name == "sync":
+        return SYNCS.get(value, str(value))
+    if name in ("flags", "sb_flags"):
+        return f" ({bit_names(value, MS_NAMES)})" if value else ""
+    if name in ("attr_set", "attr_clr", "rec_set", "rec_clr"):
+        return _describe_attr(name, value)
+    if name == "propagation":
+        return next((f" {k}" for k, bits in linux.PROPAGATION.items() if bits == value), "")
+    if name in ("effective", "permitted", "inheritable", "ambient", "caps"):
+        return describe_caps(value)
+    if name == "umask":
+        return f"{value:04o}"
+    if name == "mode":
+        return PIVOT_NAMES[value] if value in PIVOT_NAMES else f"{value:o}"
+    if name in ("soft", "hard"):
+        return "unlimited" if value == -1 else str(value & 0xFFFFFFFFFFFFFFFF)
+    return str(value)
+
+
+def _describe_attr(name: str, value: int) -> str:
+    if not value:
+        return ""
+    names = bit_names(value & ~linux.MOUNT_ATTR__ATIME if name.endswith("clr") else value, ATTR_NAMES)
+    if not names:
+        return ""
+    sign = "-" if name.endswith("clr") else "+"
+    tree = " in the whole tree" if name.startswith("rec") else ""
+    return f" {sign}{names}{tree}"
+
+
+def describe_strings(item: Op) -> str:
+    """The argument vector of a hook or exec op, for reading."""
+    start = len(item.definition.strs) - 1
+    argv = item.strs[start : start + item.num("argc")]
+    return " ".join(a.decode("utf-8", "backslashreplace") for a in argv)
