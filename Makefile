@@ -1,0 +1,105 @@
+# pyoci: `make run` shows it, `make test` proves it.  Both set up what is missing by themselves.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+# Debian's interpreter, by its full path: a runtime that root's engines call depends on no PATH.
+PYTHON ?= /usr/bin/python3
+CC ?= cc
+CFLAGS ?= -std=gnu11 -O2 -Wall -Wextra -Werror
+PYTEST_ARGS ?=
+
+LIBDIR := $(PREFIX)/lib/pyoci
+VENV := .venv
+SOURCES = $(wildcard libexec/*.c)
+HEADERS = $(wildcard libexec/*.h)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# What building and running takes; what the tests and the bench add.
+APT_RUN := gcc libc6-dev make python3 python3-venv python3-dev libcap-dev busybox-static
+APT_TEST := runc crun podman conmon strace uidmap shellcheck libseccomp2 libseccomp-dev python3-seccomp \
+	iproute2 procps util-linux fuse-overlayfs
+
+# A shell function: installs those of its arguments that dpkg does not know as installed.
+define apt_install
+missing=; for package in $(1); do \
+	dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
+done; \
+if [ -n "$$missing" ]; then \
+	echo "installing:$$missing"; \
+	command -v apt-get >/dev/null || { echo "no apt-get here: please install$$missing" >&2; exit 1; }; \
+	$(SUDO) apt-get -qq update && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y $$missing >build/apt.log 2>&1 \
+		|| { cat build/apt.log >&2; exit 1; }; \
+fi
+endef
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check bench plans build venv install wheel clean
+
+help: ## list what can be made
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+run: build ## show a bundle's whole life, command by command
+	@bundles/run-demo
+
+test: build/nsexec-asan build/apt-test $(VENV)/stamp build ## every test (PYTEST_ARGS= chooses)
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+check: build/apt-test $(VENV)/stamp ## the linters alone: ruff, mypy --strict, shellcheck, cc -Werror
+	$(VENV)/bin/python -m pytest -q tests/unit/test_lint.py tests/unit/test_layers.py
+
+bench: build build/apt-test $(VENV)/stamp ## measure against runc and crun, rewrite the table in docs/PERFORMANCE.md
+	$(PYTHON) bench/bench.py --write docs/PERFORMANCE.md
+
+plans: build ## rewrite the golden plans in bundles/: the diff is the review
+	$(PYTHON) bundles/make-plans
+
+build: build/nsexec build/nsexec-asan ## compile libexec/ into build/
+
+venv: $(VENV)/stamp ## the virtual environment of the developer's tools
+
+wheel: $(VENV)/bin/pip ## build dist/*.whl
+	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+install: $(VENV)/bin/pip ## install under PREFIX (/usr/local), into DESTDIR if that is set
+	rm -rf "$(DESTDIR)$(LIBDIR)"
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(LIBDIR)"
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile --target "$(DESTDIR)$(LIBDIR)" .
+	rm -rf "$(DESTDIR)$(LIBDIR)/bin"
+	$(PYTHON) -m compileall -q -s "$(DESTDIR)" "$(DESTDIR)$(LIBDIR)"
+	$(CC) $(CFLAGS) -DPYOCI_PYTHON='"$(PYTHON)"' -DPYOCI_HOME='"$(LIBDIR)/pyoci"' -static -o build/pyoci.install $(SOURCES)
+	install -m 755 build/pyoci.install "$(DESTDIR)$(PREFIX)/bin/pyoci"
+
+clean: ## remove what was built (not the virtual environment)
+	rm -rf build dist
+
+# -- what the above stand on ------------------------------------------------------------------
+
+build/apt-run: Makefile
+	@mkdir -p build
+	@$(call apt_install,$(APT_RUN))
+	@touch $@
+
+build/apt-test: Makefile build/apt-run
+	@$(call apt_install,$(APT_TEST))
+	@touch $@
+
+$(VENV)/bin/pip: | build/apt-run
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/stamp: pyproject.toml | $(VENV)/bin/pip
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+build/pyoci: $(SOURCES) $(HEADERS) Makefile | build/apt-run
+	$(CC) $(CFLAGS) -DPYOCI_PYTHON='"$(PYTHON)"' -static -o $@ $(SOURCES)
+
+# The same file under the name that makes it the other program.
+build/nsexec: build/pyoci
+	ln -f $< $@
+
+# Not static (the sanitizers cannot be): for the tests that feed nsexec broken plans.
+build/nsexec-asan: $(SOURCES) $(HEADERS) Makefile | build/apt-run
+	$(CC) -std=gnu11 -g -O1 -Wall -Wextra -Werror -fno-omit-frame-pointer \
+		-fsanitize=address,undefined -fno-sanitize-recover=all -o $@ $(SOURCES)

@@ -1,0 +1,254 @@
+/*
+ * The launcher: what stands on PATH as `pyoci`.  It does one thing, exec
+ *
+ *     python3 -I -S PACKAGE/__main__.py ARGS...
+ *
+ * because the script that pip would make loses -I -S, and without them the interpreter reads the
+ * caller's directory, PYTHON* variables and .pth files (and takes twice as long to start).  Engines
+ * call us with no PATH, no HOME and any working directory, so nothing here depends on them: what is
+ * not compiled in is found beside our own file.
+ *
+ *     PYOCI_PYTHON   the interpreter, absolute   (make install; the build in the checkout)
+ *     PYOCI_HOME     the package, absolute       (make install; an editable pip install)
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "launch.h"
+
+#ifndef PYOCI_PYTHON
+#define PYOCI_PYTHON ""
+#endif
+#ifndef PYOCI_HOME
+#define PYOCI_HOME ""
+#endif
+
+/* What an engine shows to its user when the command itself cannot run: as the shell does. */
+#define EXIT_NOT_STARTED 127
+
+extern char **environ;
+
+/* What is to be executed.  `version` is the directory name the package was found under ("python3.11"). */
+struct target {
+	char self[PATH_MAX];   /* the directory of this executable */
+	char prefix[PATH_MAX]; /* and the one above it */
+	char python[PATH_MAX];
+	char script[PATH_MAX];
+	char version[NAME_MAX + 1];
+};
+
+/*
+ * Says why there will be no pyoci, in one line on stderr, and gives the exit status back.
+ */
+__attribute__((format(printf, 1, 2))) static int fail(const char *format, ...)
+{
+	va_list ap;
+
+	fputs("pyoci: ", stderr);
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return EXIT_NOT_STARTED;
+}
+
+/*
+ * Joins formatted text into a path buffer; a path that does not fit is no path.
+ */
+__attribute__((format(printf, 2, 3))) static bool path_set(char *path, const char *format, ...)
+{
+	va_list ap;
+	int size;
+
+	va_start(ap, format);
+	size = vsnprintf(path, PATH_MAX, format, ap);
+	va_end(ap);
+	if (size >= 0 && size < PATH_MAX)
+		return true;
+	path[0] = '\0';
+	return false;
+}
+
+/*
+ * Standard descriptors that the caller closed would be handed out again to the first files we or
+ * the interpreter open, and a message meant for stderr would then be written into one of them.  So
+ * each hole is filled with /dev/null before anything else is opened; open() takes the lowest free
+ * number, which is the hole.
+ */
+static int fill_stdio(void)
+{
+	for (int fd = 0; fd <= 2; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
+			continue;
+		if (open("/dev/null", O_RDWR | O_NOCTTY) != fd)
+			return fail("cannot open /dev/null: %s", strerror(errno));
+	}
+	return 0;
+}
+
+/*
+ * -I makes the interpreter ignore PYTHON*, but it would still hand them on to hooks and to the
+ * programs they start.  They are not ours to pass.
+ */
+static void drop_python_environment(void)
+{
+	char **keep = environ;
+
+	if (!environ)
+		return;
+	for (char **var = environ; *var; var++)
+		if (strncmp(*var, "PYTHON", strlen("PYTHON")))
+			*keep++ = *var;
+	*keep = NULL;
+}
+
+/*
+ * The directory this file lies in, by /proc/self/exe: argv[0] may be a bare name, and is the
+ * caller's to choose.  The link is already resolved, so a symlink to us from elsewhere is fine.
+ */
+static int find_self(struct target *t)
+{
+	ssize_t size = readlink("/proc/self/exe", t->self, sizeof(t->self) - 1);
+	char *slash;
+
+	if (size < 0)
+		return fail("cannot find myself through /proc/self/exe: %s (is /proc mounted?)", strerror(errno));
+	t->self[size] = '\0';
+	slash = strrchr(t->self, '/');
+	if (!slash)
+		return fail("cannot find myself: /proc/self/exe is %s", t->self);
+	*slash = '\0';
+	strcpy(t->prefix, t->self);
+	slash = strrchr(t->prefix, '/');
+	if (slash)
+		*slash = '\0';
+	return 0;
+}
+
+/*
+ * Whether `home` holds the package; if so its __main__.py becomes the script.
+ */
+static bool is_package(struct target *t, const char *home)
+{
+	return path_set(t->script, "%s/__main__.py", home) && !access(t->script, R_OK);
+}
+
+/*
+ * Looks through one library directory of the prefix we were installed under (bin/pyoci, so
+ * lib beside it): python3.11/site-packages as pip lays it out, python3.11/dist-packages as Debian does.
+ * The name of the version directory is remembered: the interpreter has to be the same.
+ */
+static bool find_in_library(struct target *t, const char *library)
+{
+	static const char *const kinds[] = {"site-packages", "dist-packages"};
+	char home[PATH_MAX];
+	struct dirent *entry;
+	bool found = false;
+	DIR *dir;
+
+	if (!path_set(home, "%s/%s", t->prefix, library) || !(dir = opendir(home)))
+		return false;
+	while (!found && (entry = readdir(dir))) {
+		if (strncmp(entry->d_name, "python3", strlen("python3")))
+			continue;
+		for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds) && !found; i++)
+			found = path_set(home, "%s/%s/%s/%s/pyoci", t->prefix, library, entry->d_name, kinds[i]) &&
+				is_package(t, home);
+		if (found)
+			strcpy(t->version, entry->d_name);
+	}
+	closedir(dir);
+	return found;
+}
+
+/*
+ * Whether we are build/pyoci of a checkout, whose package then lies beside build/.  Only a
+ * directory of that name is trusted so far: an installed /usr/local/bin/pyoci must not run what
+ * it happens to find at /usr/local/pyoci.
+ */
+static bool find_in_checkout(struct target *t)
+{
+	const char *name = strrchr(t->self, '/');
+	char home[PATH_MAX];
+
+	return name && !strcmp(name, "/build") && path_set(home, "%s/pyoci", t->prefix) && is_package(t, home);
+}
+
+/*
+ * The package: the one compiled in, or none; without one, the checkout's or the prefix's.
+ */
+static int find_package(struct target *t)
+{
+	if (PYOCI_HOME[0]) {
+		if (is_package(t, PYOCI_HOME))
+			return 0;
+		return fail("cannot read %s/__main__.py: %s", PYOCI_HOME, strerror(errno));
+	}
+	if (find_in_checkout(t) || find_in_library(t, "lib") || find_in_library(t, "lib64"))
+		return 0;
+	return fail("cannot find the pyoci package in %s/lib/python3*/site-packages (or dist-packages)", t->prefix);
+}
+
+/*
+ * The interpreter: the one compiled in; else the one of the virtual environment or prefix we lie
+ * in, by its full version first, since a prefix may hold several; else the system's, which is
+ * where `pip install --user` and Debian's /usr/local end up.
+ */
+static int find_python(struct target *t)
+{
+	const char *version = t->version[0] ? t->version : "python3";
+
+	if (PYOCI_PYTHON[0])
+		return path_set(t->python, "%s", PYOCI_PYTHON) ? 0 : fail("the interpreter's path is too long");
+	if (path_set(t->python, "%s/%s", t->self, version) && !access(t->python, X_OK))
+		return 0;
+	if (path_set(t->python, "%s/python3", t->self) && !access(t->python, X_OK))
+		return 0;
+	if (path_set(t->python, "/usr/bin/%s", version) && !access(t->python, X_OK))
+		return 0;
+	return fail("cannot find the interpreter: neither %s/%s nor /usr/bin/%s can be executed", t->self, version, version);
+}
+
+/*
+ * Ends in the interpreter.  The arguments are ours from the second on; an empty argv has none.
+ */
+int launch_main(int argc, char **argv)
+{
+	static struct target target;
+	char **args;
+	int status;
+
+	status = fill_stdio();
+	if (!status)
+		status = find_self(&target);
+	if (!status)
+		status = find_package(&target);
+	if (!status)
+		status = find_python(&target);
+	if (status)
+		return status;
+	drop_python_environment();
+
+	args = calloc((size_t)argc + 5, sizeof(*args));
+	if (!args)
+		return fail("out of memory");
+	args[0] = target.python;
+	args[1] = "-I";
+	args[2] = "-S";
+	args[3] = target.script;
+	for (int i = 1; i < argc; i++)
+		args[i + 3] = argv[i];
+
+	/* The point of no return. */
+	execv(target.python, args);
+	return fail("cannot execute %s: %s", target.python, strerror(errno));
+}
