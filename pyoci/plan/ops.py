@@ -39,6 +39,7 @@ BIND_RECURSIVE = 1
 BIND_SOURCE_NOFOLLOW = 2
 BIND_DEST_NOFOLLOW = 4
 BIND_COPY_SYMLINK = 8  # a source that is a symlink is copied, not bound
+BIND_OVER_PROC = 16  # the destination may lie on procfs (the lxcfs files); else that is refused
 # mount.flags beside MS_* of mount(2): none; tmpcopyup has its own number
 # symlink.flags, mknod.flags
 REPLACE = 1  # an existing file of another kind is removed first; else it is an error
