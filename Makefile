@@ -60,12 +60,12 @@ build: build/nsexec build/nsexec-asan ## compile libexec/ into build/
 venv: $(VENV)/stamp ## the virtual environment of the developer's tools
 
 wheel: $(VENV)/bin/pip ## build dist/*.whl
-	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --use-pep517 --no-deps --wheel-dir dist .
 
 install: $(VENV)/bin/pip ## install under PREFIX (/usr/local), into DESTDIR if that is set
 	rm -rf "$(DESTDIR)$(LIBDIR)"
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(LIBDIR)"
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile --target "$(DESTDIR)$(LIBDIR)" .
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --use-pep517 --no-compile --target "$(DESTDIR)$(LIBDIR)" .
 	rm -rf "$(DESTDIR)$(LIBDIR)/bin"
 	$(PYTHON) -m compileall -q -s "$(DESTDIR)" "$(DESTDIR)$(LIBDIR)"
 	$(CC) $(CFLAGS) -DPYOCI_PYTHON='"$(PYTHON)"' -DPYOCI_HOME='"$(LIBDIR)/pyoci"' -static -o build/pyoci.install $(SOURCES)
@@ -89,7 +89,7 @@ $(VENV)/bin/pip: | build/apt-run
 	$(PYTHON) -m venv --clear $(VENV)
 
 $(VENV)/stamp: pyproject.toml | $(VENV)/bin/pip
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --use-pep517 -e '.[test]'
 	@touch $@
 
 build/pyoci: $(SOURCES) $(HEADERS) Makefile | build/apt-run

@@ -96,18 +96,49 @@ static int fill_stdio(void)
 }
 
 /*
- * -I makes the interpreter ignore PYTHON*, but it would still hand them on to hooks and to the
- * programs they start.  They are not ours to pass.
+ * Takes the empty and relative entries out of a library path; gives whether any are left.  To the
+ * dynamic loader an empty entry is the working directory, containerd passes such a list
+ * ("/opt/containerd/lib:"), and the working directory is the bundle: the interpreter is not
+ * static, and would take its libm from there.
  */
-static void drop_python_environment(void)
+static bool only_absolute(char *list)
 {
+	char *out = list;
+	char *next;
+
+	for (char *entry = list; entry; entry = next) {
+		next = strpbrk(entry, ":;");
+		if (next)
+			*next++ = '\0';
+		if (entry[0] != '/')
+			continue;
+		if (out != list)
+			*out++ = ':';
+		memmove(out, entry, strlen(entry) + 1);
+		out += strlen(out);
+	}
+	*out = '\0';
+	return out != list;
+}
+
+/*
+ * The environment goes to hooks and to the programs they start, so it stays as it is but for what
+ * is about us: -I makes the interpreter ignore PYTHON*, but it would still hand them on.
+ */
+static void clean_environment(void)
+{
+	static const char libraries[] = "LD_LIBRARY_PATH=";
 	char **keep = environ;
 
 	if (!environ)
 		return;
-	for (char **var = environ; *var; var++)
-		if (strncmp(*var, "PYTHON", strlen("PYTHON")))
-			*keep++ = *var;
+	for (char **var = environ; *var; var++) {
+		if (!strncmp(*var, "PYTHON", strlen("PYTHON")))
+			continue;
+		if (!strncmp(*var, libraries, strlen(libraries)) && !only_absolute(*var + strlen(libraries)))
+			continue;
+		*keep++ = *var;
+	}
 	*keep = NULL;
 }
 
@@ -236,7 +267,7 @@ int launch_main(int argc, char **argv)
 		status = find_python(&target);
 	if (status)
 		return status;
-	drop_python_environment();
+	clean_environment();
 
 	args = calloc((size_t)argc + 5, sizeof(*args));
 	if (!args)
