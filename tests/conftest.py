@@ -1,0 +1,36 @@
+"""What every suite shares: the pyoci_only mark, and fixtures learning whether their test failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration import harness
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+FAILED = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "pyoci_only(reason): skipped when $RUNTIME is another runtime")
+
+
+def pytest_report_header() -> str:
+    return f"runtime under test: {' '.join(harness.RUNTIME)}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    mark = item.get_closest_marker("pyoci_only")
+    if mark and harness.flavour() != "pyoci":
+        pytest.skip(f"{harness.flavour()}: {mark.args[0]}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" and report.failed:
+        item.stash[FAILED] = True
+    return report
