@@ -1,0 +1,239 @@
+"""JSON, read strictly and written compactly, without the cost of the json package.
+
+`import json` takes as long as starting the interpreter; its C half `_json` takes nothing.
+Where `_json` is missing (another implementation of Python) the json package serves.
+
+Stricter than RFC 8259 asks of a reader, as SECURITY.md class 17 and row L01 want: one name
+once in an object, no NaN or Infinity, no lone surrogates, UTF-8 only, no byte order mark.
+"""
+
+from __future__ import annotations
+
+try:
+    import _json
+except ImportError:  # not CPython
+    from pyoci import json_slow as _json
+
+from pyoci import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
+
+SPACE = " \t\n\r"
+MAX_DIGITS = 4300  # of one integer: what int() converts in bounded time
+
+
+class _Refused(Exception):
+    """Raised inside the scanner: (what is wrong); the place is found afterwards."""
+
+
+class _Context:
+    """What the C scanner asks of its caller: how to make each kind of value."""
+
+    strict = True
+    object_hook = None
+    parse_int = int
+
+    @staticmethod
+    def object_pairs_hook(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            raise _Refused
+        return result
+
+    @staticmethod
+    def parse_float(text: str) -> float:
+        value = float(text)
+        if value - value != 0.0:  # infinite: 1e999
+            raise _Refused
+        return value
+
+    @staticmethod
+    def parse_constant(name: str) -> NoReturn:
+        raise _Refused
+
+
+_scan = _json.make_scanner(_Context)
+
+
+def loads(data: bytes, name: str = "") -> Any:
+    """The value of a JSON text.
+
+    data: the bytes, UTF-8.  name: what to call the text in an error ("" names nothing).
+    Integers stay int, numbers with a point or an exponent become float.
+    Raises errors.InvalidConfig, with line and column, for anything but one JSON text
+    without duplicate names, NaN, Infinity, lone surrogates or too deep nesting.
+    """
+    text = _decode(data, name)
+    start = len(text) - len(text.lstrip(SPACE))
+    try:
+        value, end = _scan(text, start)
+        if text[end:].strip(SPACE):
+            end = len(text) - len(text[end:].lstrip(SPACE))
+            _fail(name, text, end, "something after the end of the value")
+        if b"\\ud" in data or b"\\uD" in data:  # the only way a surrogate can get in
+            _write(value, None, _json.encode_basestring).encode()
+    except StopIteration as stop:
+        _fail(name, text, stop.value, "a value is missing", _hint(text, stop.value))
+    except RecursionError:
+        raise errors.InvalidConfig(f"{_called(name)}nested too deeply") from None
+    except (_Refused, UnicodeEncodeError):
+        _fail(name, text, *_find_refused(text))
+    except ValueError as error:
+        if not hasattr(error, "pos"):  # int() refuses more than MAX_DIGITS
+            _fail(name, text, *_find_refused(text))
+        message = (error.msg[:1].lower() + error.msg[1:]).removesuffix(" at")  # type: ignore[attr-defined]
+        _fail(name, text, error.pos, message, _hint(text, error.pos))
+    return value
+
+
+def _called(name: str) -> str:
+    return f"{name}: invalid JSON: " if name else "invalid JSON: "
+
+
+def _fail(name: str, text: str, position: int, message: str, hint: str = "") -> NoReturn:
+    line = text.count("\n", 0, position) + 1
+    column = position - text.rfind("\n", 0, position)
+    raise errors.InvalidConfig(f"{_called(name)}{message} at line {line} column {column}", hint=hint) from None
+
+
+def _decode(data: bytes, name: str) -> str:
+    if data[:3] == b"\xef\xbb\xbf":
+        raise errors.InvalidConfig(f"{_called(name)}starts with a byte order mark", hint="save it as UTF-8 without BOM")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        message = f"not UTF-8 at line {line} column {column}"
+        raise errors.InvalidConfig(_called(name) + message) from None
+
+
+# -- the failing path: where, and what to do about it ----------------------------------------
+
+
+def _hint(text: str, position: int) -> str:
+    """What usually stands at a place that JSON does not know."""
+    there = text[position : position + 2]
+    before = text[:position].rstrip(SPACE)[-1:]
+    if there[:1] in ("}", "]") and before == ",":
+        return "remove the comma before it"
+    if there[:1] == "'":
+        return "strings are written in double quotes"
+    if there in ("//", "/*") or there[:1] == "#":
+        return "JSON has no comments"
+    if there in ("Tr", "Fa", "No"):
+        return "write true, false, null"
+    return ""
+
+
+def _tokens(text: str) -> Iterator[tuple[int, str, str]]:
+    """(position, kind, value) of a JSON text that is well formed as far as it is asked for.
+
+    kind is "{", "}", "name", "string" or "literal".
+    """
+    from json.decoder import scanstring
+
+    position = 0
+    while position < len(text):
+        start, char = position, text[position]
+        position += 1
+        if char == '"':
+            value, position = scanstring(text, position)
+            while position < len(text) and text[position] in SPACE:
+                position += 1
+            yield start, "name" if text[position : position + 1] == ":" else "string", value
+        elif char in "{}":
+            yield start, char, ""
+        elif char not in SPACE + "[],:":
+            while position < len(text) and text[position] not in SPACE + "[]{},:":
+                position += 1
+            yield start, "literal", text[start:position]
+
+
+def _find_refused(text: str) -> tuple[int, str]:
+    """Position and wording of what the scanner accepted and we do not."""
+    names: list[set[str]] = []
+    for position, kind, value in _tokens(text):
+        if kind == "{":
+            names.append(set())
+        elif kind == "}":
+            names.pop()
+        elif kind == "literal":
+            message = _refuse_literal(value)
+            if message:
+                return position, message
+        elif any("\ud800" <= c <= "\udfff" for c in value):
+            return position, "half of a surrogate pair"
+        elif kind == "name":
+            if value in names[-1]:
+                return position, f'duplicate name "{value}"'
+            names[-1].add(value)
+    raise AssertionError("unreachable: the scanner refused nothing")
+
+
+def _refuse_literal(literal: str) -> str:
+    if literal in ("NaN", "Infinity", "-Infinity"):
+        return f"{literal} is not a JSON number"
+    if literal in ("true", "false", "null"):
+        return ""
+    digits = literal.removeprefix("-")
+    if digits.isdigit():
+        return "a number with too many digits" if len(digits) > MAX_DIGITS else ""
+    value = float(literal)
+    return "a number out of range" if value - value != 0.0 else ""
+
+
+# -- writing ---------------------------------------------------------------------------------
+
+
+def _refuse_type(value: object) -> NoReturn:
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """The JSON text of a value made of dict, list, tuple, str, int, float, bool and None.
+
+    indent: None for one line without spaces, else the number of spaces per level.
+    Names keep their order.  A str with bytes that were not UTF-8 (surrogateescape) is
+    written in ASCII, so the result can always be encoded.
+    Raises TypeError for other types, ValueError for NaN, Infinity or a circular value.
+    """
+    text = _write(value, indent, _json.encode_basestring)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return _write(value, indent, _json.encode_basestring_ascii)
+    return text
+
+
+def _write(value: Any, indent: int | None, quote: Any) -> str:
+    # markers, default, encoder, indent, key and item separator, sort_keys, skipkeys, allow_nan
+    encode = _json.make_encoder({}, _refuse_type, quote, None, ":", ",", False, False, False)
+    if indent is None:
+        return "".join(encode(value, 0))
+    parts: list[str] = []
+    _pretty(value, "\n", " " * indent, encode, parts)
+    return "".join(parts)
+
+
+def _pretty(value: Any, newline: str, step: str, encode: Any, parts: list[str]) -> None:
+    """Append value, indented: the C encoder only knows one line."""
+    if not value or not isinstance(value, (dict, list, tuple)):
+        parts += encode(value, 0)
+        return
+    inner = newline + step
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    separator = opening + inner
+    for item in value:
+        parts.append(separator)
+        separator = "," + inner
+        if isinstance(value, dict):
+            parts += encode(item, 0)
+            parts.append(": ")
+            item = value[item]  # noqa: PLW2901
+        _pretty(item, inner, step, encode, parts)
+    parts.append(newline + closing)
