@@ -1,0 +1,429 @@
+/* Mounts: everything is built as a detached tree and attached to a descriptor, so that no path
+ * is looked up twice and no attribute is ever missing on a mount that can be seen. */
+#include "nsexec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* bind.flags of pyoci/plan/ops.py */
+#define BIND_RECURSIVE 1
+#define BIND_SOURCE_NOFOLLOW 2
+#define BIND_DEST_NOFOLLOW 4
+#define BIND_COPY_SYMLINK 8
+#define BIND_OVER_PROC 16
+
+#define PIVOT_ROOT 0
+#define PIVOT_MOVE 1
+
+int op_propagation(struct ctx *ctx, const struct op *op)
+{
+	(void)ctx;
+	return mount(NULL, "/", NULL, (unsigned long)op->num[0], NULL) < 0 ? -errno : 0;
+}
+
+static int clone_at(int dir, const char *path, int flags)
+{
+	int fd = open_tree(dir, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (unsigned)flags);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int attach(int tree, int dest)
+{
+	return move_mount(tree, "", dest, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+/* Bind what `source` refers to onto what `dest` refers to. */
+int attach_clone(int source, int dest, bool recursive)
+{
+	int tree = clone_at(source, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0)), r;
+
+	if (tree < 0)
+		return tree;
+	r = attach(tree, dest);
+	close(tree);
+	return r;
+}
+
+static int set_attr(int tree, uint64_t set, uint64_t clr, uint64_t propagation, bool recursive)
+{
+	struct mount_attr attr = { .attr_set = set, .attr_clr = clr, .propagation = propagation };
+
+	if (!set && !clr && !propagation)
+		return 0;
+	/* the access-time modes are one field: whoever sets one must clear all */
+	if (set & (MOUNT_ATTR_NOATIME | MOUNT_ATTR_STRICTATIME))
+		attr.attr_clr |= MOUNT_ATTR__ATIME;
+	if (mount_setattr(tree, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr)) < 0)
+		return -errno;
+	return 0;
+}
+
+/* The attributes an op carries: attr_set attr_clr rec_set rec_clr propagation, from num[first] on. */
+static int set_attrs(int tree, const struct op *op, int first)
+{
+	const int64_t *n = op->num + first;
+	uint64_t propagation = (uint64_t)n[4];
+	bool deep = propagation & MS_REC;
+	int r;
+
+	/* a slave keeps receiving, so it must be one before it may be shared again */
+	r = set_attr(tree, (uint64_t)n[2], (uint64_t)n[3], deep ? propagation & ~(uint64_t)MS_REC : 0, true);
+	if (r == 0)
+		r = set_attr(tree, (uint64_t)n[0], (uint64_t)n[1], deep ? 0 : propagation, false);
+	return r;
+}
+
+int op_tree(struct ctx *ctx, const struct op *op)
+{
+	int64_t slot = op->num[0], flags = op->num[1];
+	int fd;
+
+	if (slot < 0 || slot >= MAX_TREES)
+		return detail(ctx, EINVAL, "no slot %lld", (long long)slot);
+	fd = clone_at(AT_FDCWD, op->strs[0].data,
+		      (flags & BIND_RECURSIVE ? AT_RECURSIVE : 0) | (flags & BIND_SOURCE_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0));
+	if (fd < 0)
+		return fd;
+	/* a copy of a shared mount is its peer: what is mounted in the container must not go to the host */
+	fd = set_attr(fd, 0, 0, MS_SLAVE, true) < 0 ? -errno : fd;
+	ctx->trees[slot] = fd;
+	return fd < 0 ? fd : 0;
+}
+
+/* Whichever mount holds the path: make it private, so that what is mounted on the root does not
+ * spread to the host (rootfsPropagation shared) and pivot_root(2) accepts it. */
+static void make_parent_private(const char *path)
+{
+	char real[PATH_MAX];
+
+	if (!realpath(path, real))
+		return;
+	while (mount(NULL, *real ? real : "/", NULL, MS_PRIVATE, NULL) < 0 && errno == EINVAL && *real) {
+		char *slash = strrchr(real, '/');
+
+		if (!slash)
+			return;
+		*slash = 0;
+	}
+}
+
+int op_rootfs(struct ctx *ctx, const struct op *op)
+{
+	int dir, tree, r;
+
+	make_parent_private(op->strs[0].data);
+	dir = open(op->strs[0].data, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return -errno;
+	tree = clone_at(dir, "", AT_EMPTY_PATH | AT_RECURSIVE);
+	r = tree < 0 ? tree : attach(tree, dir);
+	close(dir);
+	if (r < 0)
+		return r;
+	ctx->root = tree;
+	return 0;
+}
+
+/* exec, or no mount namespace of its own: the root is where we are. */
+int op_root_here(struct ctx *ctx, const struct op *op)
+{
+	(void)op;
+	ctx->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return ctx->root < 0 ? -errno : 0;
+}
+
+/* -- a new file system ----------------------------------------------------------------------- */
+
+static const struct {
+	unsigned long ms;
+	uint64_t attr;
+} attr_of_ms[] = {
+	{ MS_RDONLY, MOUNT_ATTR_RDONLY },	{ MS_NOSUID, MOUNT_ATTR_NOSUID },
+	{ MS_NODEV, MOUNT_ATTR_NODEV },		{ MS_NOEXEC, MOUNT_ATTR_NOEXEC },
+	{ MS_NOATIME, MOUNT_ATTR_NOATIME },	{ MS_STRICTATIME, MOUNT_ATTR_STRICTATIME },
+	{ MS_NODIRATIME, MOUNT_ATTR_NODIRATIME }, { 256 /* MS_NOSYMFOLLOW */, 0x200000 },
+};
+
+static const struct {
+	unsigned long ms;
+	const char *key;
+} key_of_ms[] = {
+	{ MS_SYNCHRONOUS, "sync" },
+	{ MS_DIRSYNC, "dirsync" },
+	{ MS_MANDLOCK, "mand" },
+	{ MS_LAZYTIME, "lazytime" },
+};
+
+/* What the file system itself has to say (fsopen(2): a log of lines, each "e ", "w " or "i "). */
+static int fs_error(struct ctx *ctx, int fs, int error)
+{
+	char line[256];
+	ssize_t n;
+
+	while ((n = read(fs, line, sizeof(line) - 1)) > 0) {
+		line[n] = 0;
+		if (line[0] == 'e')
+			detail(ctx, error, "%s", line + 2);
+	}
+	return -error;
+}
+
+/* Hand the comma separated options to the file system, one by one. */
+static int fs_options(struct ctx *ctx, int fs, const char *data)
+{
+	char *copy = strdup(data), *save = NULL;
+	int r = copy ? 0 : -ENOMEM;
+
+	for (char *key = copy ? strtok_r(copy, ",", &save) : NULL; key && r == 0; key = strtok_r(NULL, ",", &save)) {
+		char *value = strchr(key, '=');
+
+		if (value)
+			*value++ = 0;
+		if (fsconfig(fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value, 0) < 0) {
+			int error = errno;
+
+			detail(ctx, error, "option %s", key);
+			r = fs_error(ctx, fs, error);
+		}
+	}
+	free(copy);
+	return r;
+}
+
+static int fs_flags(struct ctx *ctx, int fs, unsigned long flags, const char *source)
+{
+	/* only a file system on a device has a read-only state of its own; for the others (a procfs
+	 * or sysfs shared with the host) the mount is read-only, not the superblock */
+	if (flags & MS_RDONLY && source[0] == '/' && fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
+		return fs_error(ctx, fs, errno);
+	for (size_t i = 0; i < sizeof(key_of_ms) / sizeof(key_of_ms[0]); i++)
+		if (flags & key_of_ms[i].ms && fsconfig(fs, FSCONFIG_SET_FLAG, key_of_ms[i].key, NULL, 0) < 0)
+			return fs_error(ctx, fs, errno);
+	return 0;
+}
+
+/* Make a mount of a new file system, attached nowhere. */
+static int fs_mount(struct ctx *ctx, const char *type, const char *source, unsigned long flags, const char *data)
+{
+	unsigned attr = 0;
+	int r, mnt = -1, fs = fsopen(type, FSOPEN_CLOEXEC);
+
+	if (fs < 0)
+		return -errno;
+	for (size_t i = 0; i < sizeof(attr_of_ms) / sizeof(attr_of_ms[0]); i++)
+		if (flags & attr_of_ms[i].ms)
+			attr |= (unsigned)attr_of_ms[i].attr;
+	r = 0;
+	if (*source && fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) < 0)
+		r = fs_error(ctx, fs, errno);
+	if (r == 0)
+		r = fs_flags(ctx, fs, flags, source);
+	if (r == 0)
+		r = fs_options(ctx, fs, data);
+	if (r == 0 && fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		r = fs_error(ctx, fs, errno);
+	if (r == 0 && (mnt = fsmount(fs, FSMOUNT_CLOEXEC, attr)) < 0)
+		r = fs_error(ctx, fs, errno);
+	close(fs);
+	return r < 0 ? r : mnt;
+}
+
+/* Open, making it, the place where something is mounted.  Whatever the rootfs made of it with its
+ * symlinks, it must not lie on procfs: a mount there hides or fakes what the kernel says
+ * (CVE-2019-16884, CVE-2023-27561). */
+static int mount_point(struct ctx *ctx, const char *dest, enum want want, bool nofollow, bool over_proc)
+{
+	int fd = path_create(ctx, dest, want, nofollow);
+
+	if (fd >= 0 && !over_proc && is_fs(fd, PROC_SUPER_MAGIC)) {
+		close(fd);
+		return detail(ctx, EPERM, "the destination lies on procfs");
+	}
+	return fd;
+}
+
+int op_mount(struct ctx *ctx, const struct op *op)
+{
+	unsigned long flags = (unsigned long)op->num[0];
+	const char *type = op->strs[0].data, *dest = op->strs[2].data;
+	/* a /proc or /sys that is a symlink would put them somewhere else */
+	bool kernel = !strcmp(type, "proc") || !strcmp(type, "sysfs");
+	struct stat st;
+	int r, at, mnt;
+
+	at = mount_point(ctx, dest, WANT_DIR, kernel, false);
+	if (at < 0)
+		return at;
+	if (fstat(at, &st) < 0 || (kernel && !S_ISDIR(st.st_mode))) {
+		close(at);
+		return detail(ctx, ENOTDIR, "%s must be mounted on an ordinary directory", type);
+	}
+	mnt = fs_mount(ctx, type, op->strs[1].data, flags, op->strs[3].data);
+	r = mnt < 0 ? mnt : 0;
+	if (r == 0 && op->num[2])
+		r = copy_tree(at, mnt);
+	if (r == 0)
+		r = attach(mnt, at);
+	if (r == 0 && op->num[1])
+		r = set_attr(mnt, 0, 0, (uint64_t)op->num[1] & ~(uint64_t)MS_REC, (op->num[1] & MS_REC) != 0);
+	if (mnt >= 0)
+		close(mnt);
+	close(at);
+	return r;
+}
+
+/* -- binds ----------------------------------------------------------------------------------- */
+
+/* The option copy-symlink: a source that is a symlink is made again at the destination. */
+static int copy_symlink(struct ctx *ctx, const struct op *op, int source)
+{
+	char target[PATH_MAX], name[256];
+	ssize_t n = readlinkat(source, "", target, sizeof(target) - 1);
+	int dir, r = 0;
+
+	if (n < 0)
+		return -errno;
+	target[n] = 0;
+	dir = path_parent(ctx, op->strs[1].data, name);
+	if (dir < 0)
+		return dir;
+	if (symlinkat(target, dir, name) < 0 && errno != EEXIST)
+		r = -errno;
+	close(dir);
+	return r;
+}
+
+int op_bind(struct ctx *ctx, const struct op *op)
+{
+	int64_t slot = op->num[0], flags = op->num[1];
+	struct stat st;
+	int tree, at, r;
+
+	if (slot >= MAX_TREES)
+		return -EINVAL;
+	if (slot >= 0)
+		tree = ctx->trees[slot];
+	else
+		tree = clone_at(AT_FDCWD, op->strs[0].data,
+				(flags & BIND_RECURSIVE ? AT_RECURSIVE : 0) |
+					(flags & (BIND_SOURCE_NOFOLLOW | BIND_COPY_SYMLINK) ? AT_SYMLINK_NOFOLLOW : 0));
+	if (tree < 0)
+		return slot >= 0 ? -EBADF : detail(ctx, -tree, "source %s", op->strs[0].data);
+	if (fstat(tree, &st) < 0)
+		r = -errno;
+	else if (S_ISLNK(st.st_mode) && flags & BIND_COPY_SYMLINK)
+		r = copy_symlink(ctx, op, tree);
+	else if ((r = at = mount_point(ctx, op->strs[1].data, S_ISDIR(st.st_mode) ? WANT_DIR : WANT_FILE,
+				       (flags & BIND_DEST_NOFOLLOW) != 0, (flags & BIND_OVER_PROC) != 0)) >= 0) {
+		r = set_attrs(tree, op, 2);
+		if (r == 0)
+			r = attach(tree, at);
+		close(at);
+	}
+	close(tree);
+	if (slot >= 0)
+		ctx->trees[slot] = -1;
+	return r;
+}
+
+int op_remount(struct ctx *ctx, const struct op *op)
+{
+	int fd = path_open(ctx, op->strs[0].data, false), r;
+	char self[32];
+
+	if (fd < 0)
+		return fd;
+	r = set_attrs(fd, op, 0);
+	if (r == 0 && op->num[5]) {
+		/* mount(2) takes a path only: go through the verified procfs */
+		snprintf(self, sizeof(self), "self/fd/%d", fd);
+		if (fchdir(ctx->proc) < 0 ||
+		    mount(NULL, self, NULL, MS_REMOUNT | (unsigned long)op->num[6], op->strs[1].data) < 0)
+			r = -errno;
+	}
+	close(fd);
+	return r;
+}
+
+/* Cover a path with nothing: a file with the host's null device, a directory with an empty
+ * read-only tmpfs.  Both are ours, never the rootfs's (CVE-2025-31133). */
+int op_mask(struct ctx *ctx, const struct op *op)
+{
+	int r, mnt, fd = path_open(ctx, op->strs[0].data, false);
+	struct stat st;
+
+	if (fd == -ENOENT || fd == -ENOTDIR)
+		return 0;
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0) {
+		r = -errno;
+	} else if (!S_ISDIR(st.st_mode)) {
+		r = attach_clone(ctx->null, fd, false);
+	} else {
+		mnt = fs_mount(ctx, "tmpfs", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=1");
+		r = mnt < 0 ? mnt : attach(mnt, fd);
+		if (mnt >= 0)
+			close(mnt);
+	}
+	close(fd);
+	return r;
+}
+
+int op_readonly(struct ctx *ctx, const struct op *op)
+{
+	int r, tree, fd = path_open(ctx, op->strs[0].data, false);
+
+	if (fd == -ENOENT || fd == -ENOTDIR)
+		return 0;
+	if (fd < 0)
+		return fd;
+	tree = clone_at(fd, "", AT_EMPTY_PATH | AT_RECURSIVE);
+	r = tree < 0 ? tree : set_attr(tree, MOUNT_ATTR_RDONLY, 0, 0, false);
+	if (r == 0)
+		r = attach(tree, fd);
+	if (tree >= 0)
+		close(tree);
+	close(fd);
+	return r;
+}
+
+/* Leave the host's tree.  From here on nothing of the host has a path. */
+int op_pivot(struct ctx *ctx, const struct op *op)
+{
+	int64_t mode = op->num[0];
+
+	if (fchdir(ctx->root) < 0)
+		return -errno;
+	if (mode == PIVOT_ROOT) {
+		int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), r = 0;
+
+		if (old < 0)
+			return -errno;
+		/* "." twice: the old root ends up mounted over the new one, and needs no directory in it */
+		if (syscall(SYS_pivot_root, ".", ".") < 0)
+			r = -errno;
+		else if (fchdir(old) < 0 || mount(NULL, ".", NULL, MS_SLAVE | MS_REC, NULL) < 0 ||
+			 umount2(".", MNT_DETACH) < 0)
+			r = -errno;
+		close(old);
+		if (r < 0)
+			return r;
+	} else {
+		if (mode == PIVOT_MOVE && mount(".", "/", NULL, MS_MOVE, NULL) < 0)
+			return -errno;
+		if (chroot(".") < 0)
+			return -errno;
+	}
+	return chdir("/") < 0 ? -errno : 0;
+}

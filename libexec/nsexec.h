@@ -1,0 +1,182 @@
+/* What the files of nsexec share.  See docs/ARCHITECTURE.md for the protocol. */
+#ifndef PYOCI_NSEXEC_H
+#define PYOCI_NSEXEC_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* before the first system header: every file includes this one first */
+#endif
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PLAN_MAGIC "PYOCI\0\1\0" /* 6 bytes of name, u16 version, little endian */
+#define PLAN_MAX (16u << 20)
+#define OP_NUMS 8
+#define MAX_FDS 64   /* descriptors that come with a plan */
+#define MAX_TREES 512 /* sources opened ahead of the user namespace */
+#define TEXT_MAX 1024
+
+/* The operations.  tests/unit/test_ops.py holds this list and pyoci/plan/ops.py together. */
+enum op_code {
+	OP_JOIN = 1,
+	OP_UNSHARE = 2,
+	OP_SYNC = 3,
+	OP_TIMENS = 4,
+	OP_FORK = 5,
+	OP_SETSID = 6,
+	OP_KEYRING = 7,
+	OP_PROPAGATION = 10,
+	OP_TREE = 11,
+	OP_ROOTFS = 12,
+	OP_MOUNT = 13,
+	OP_BIND = 14,
+	OP_REMOUNT = 15,
+	OP_MASK = 16,
+	OP_READONLY = 17,
+	OP_MKDIR = 18,
+	OP_MKNOD = 19,
+	OP_SYMLINK = 20,
+	OP_CONSOLE = 21,
+	OP_PIVOT = 22,
+	OP_ROOT_HERE = 23,
+	OP_HOSTNAME = 30,
+	OP_DOMAINNAME = 31,
+	OP_SYSCTL = 32,
+	OP_HOOK = 33,
+	OP_OOM_SCORE_ADJ = 40,
+	OP_RLIMIT = 41,
+	OP_UMASK = 42,
+	OP_CWD = 43,
+	OP_BOUNDING = 44,
+	OP_SETIDS = 45,
+	OP_CAPS = 46,
+	OP_NO_NEW_PRIVS = 47,
+	OP_SECCOMP = 48,
+	OP_HOME = 49,
+	OP_LOOKUP = 50,
+	OP_READY = 51,
+	OP_FIFO = 52,
+	OP_EXEC = 53,
+};
+
+/* Kinds of messages; the numbers are the protocol. */
+enum msg_kind {
+	MSG_PLAN = 1,
+	MSG_GO = 2,
+	MSG_ERROR = 16,
+	MSG_SYNC = 17,
+	MSG_FORKED = 18,
+	MSG_CONSOLE = 19,
+	MSG_READY = 20,
+	MSG_WARN = 21,
+	MSG_HOOK_FAILED = 22,
+};
+
+struct msg {
+	uint32_t kind;
+	uint32_t op;
+	int64_t value;
+};
+
+struct str {
+	const char *data; /* NUL terminated, also when it is a blob */
+	uint32_t len;
+};
+
+struct op {
+	uint16_t code;
+	uint16_t nstrs;
+	int64_t num[OP_NUMS];
+	const struct str *strs;
+};
+
+struct plan {
+	struct op *ops;
+	struct str *strs;
+	uint32_t nops;
+};
+
+/* Everything one run knows.  All descriptors are close-on-exec. */
+struct ctx {
+	struct plan plan;
+	uint32_t at;         /* index of the operation in hand */
+	int sock;            /* to the host side; -1 after READY */
+	int fifo;            /* errors go here once the socket is closed; -1 before */
+	int fds[MAX_FDS];    /* what the host sent along with the plan */
+	int nfds;
+	int proc;            /* the host's procfs, verified */
+	int null;            /* the host's /dev/null, verified */
+	int root;            /* root of the container: every path is resolved under it */
+	int trees[MAX_TREES];
+	bool unprivileged;   /* the runtime is an ordinary user */
+	bool cwd_done;
+	char *exe;           /* what lookup found */
+	char *home;          /* "HOME=...", or NULL */
+	char text[TEXT_MAX]; /* detail of the error in hand */
+};
+
+/* plan.c */
+const char *plan_parse(const unsigned char *data, size_t size, struct plan *plan);
+void plan_free(struct plan *plan);
+bool plan_has_after(const struct ctx *ctx, uint16_t code);
+
+/* paths.c */
+enum want { WANT_ANY, WANT_DIR, WANT_FILE };
+int path_open(const struct ctx *ctx, const char *path, bool nofollow);
+int path_create(const struct ctx *ctx, const char *path, enum want want, bool nofollow);
+int path_parent(const struct ctx *ctx, const char *path, char name[256]);
+int path_read_regular(const struct ctx *ctx, const char *path, size_t max, char **data);
+int proc_open(const struct ctx *ctx, const char *path, int flags);
+bool is_device(int fd, unsigned major, unsigned minor);
+bool is_fs(int fd, long magic);
+
+/* mounts.c */
+int op_propagation(struct ctx *ctx, const struct op *op);
+int op_tree(struct ctx *ctx, const struct op *op);
+int op_rootfs(struct ctx *ctx, const struct op *op);
+int op_mount(struct ctx *ctx, const struct op *op);
+int op_bind(struct ctx *ctx, const struct op *op);
+int op_remount(struct ctx *ctx, const struct op *op);
+int op_mask(struct ctx *ctx, const struct op *op);
+int op_readonly(struct ctx *ctx, const struct op *op);
+int op_pivot(struct ctx *ctx, const struct op *op);
+int op_root_here(struct ctx *ctx, const struct op *op);
+int attach_clone(int source, int dest, bool recursive);
+
+/* files.c */
+int op_mkdir(struct ctx *ctx, const struct op *op);
+int op_mknod(struct ctx *ctx, const struct op *op);
+int op_symlink(struct ctx *ctx, const struct op *op);
+int op_console(struct ctx *ctx, const struct op *op);
+int op_sysctl(struct ctx *ctx, const struct op *op);
+int copy_tree(int from, int to);
+
+/* process.c */
+int op_setsid(struct ctx *ctx, const struct op *op);
+int op_keyring(struct ctx *ctx, const struct op *op);
+int op_oom_score_adj(struct ctx *ctx, const struct op *op);
+int op_rlimit(struct ctx *ctx, const struct op *op);
+int op_umask(struct ctx *ctx, const struct op *op);
+int op_cwd(struct ctx *ctx, const struct op *op);
+int op_bounding(struct ctx *ctx, const struct op *op);
+int op_setids(struct ctx *ctx, const struct op *op);
+int op_caps(struct ctx *ctx, const struct op *op);
+int op_no_new_privs(struct ctx *ctx, const struct op *op);
+int op_seccomp(struct ctx *ctx, const struct op *op);
+int op_home(struct ctx *ctx, const struct op *op);
+int op_lookup(struct ctx *ctx, const struct op *op);
+int op_exec(struct ctx *ctx, const struct op *op);
+int write_all(int fd, const char *data, size_t size);
+
+/* hook.c */
+int op_hook(struct ctx *ctx, const struct op *op);
+
+/* nsexec.c */
+int nsexec_main(int argc, char **argv);
+void send_msg(const struct ctx *ctx, uint32_t kind, int64_t value, const char *text, int fd);
+int detail(struct ctx *ctx, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void close_others(const struct ctx *ctx, unsigned first);
+
+#endif

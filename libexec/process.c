@@ -1,0 +1,337 @@
+/* What turns the process into the container's: identity, rights, limits, and the executable. */
+#include "nsexec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/keyctl.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* setids.flags */
+#define SETGROUPS 1
+#define KEEPCAPS 2
+#define CHOWN_STDIO 4
+
+#define PASSWD_MAX (1 << 20)
+
+int write_all(int fd, const char *data, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = write(fd, data, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		data += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+int op_setsid(struct ctx *ctx, const struct op *op)
+{
+	(void)ctx;
+	(void)op;
+	return setsid() < 0 ? -errno : 0;
+}
+
+/* A session keyring of its own: the caller's keys are not the container's. */
+int op_keyring(struct ctx *ctx, const struct op *op)
+{
+	long id = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, op->strs[0].data);
+	uint32_t perm = 0x3f3f0000; /* possessor and owner: all; group and other: nothing */
+
+	if (id < 0 && errno == ENOSYS) {
+		send_msg(ctx, MSG_WARN, ENOSYS, "the kernel has no key management", -1);
+		return 0;
+	}
+	if (id < 0)
+		return -errno;
+	/* the root user of a new user namespace is another uid than the one that made it */
+	return syscall(SYS_keyctl, KEYCTL_SETPERM, id, perm) < 0 ? -errno : 0;
+}
+
+int op_oom_score_adj(struct ctx *ctx, const struct op *op)
+{
+	char value[24];
+	int fd = proc_open(ctx, "self/oom_score_adj", O_WRONLY), r;
+
+	if (fd < 0)
+		return fd;
+	snprintf(value, sizeof(value), "%lld", (long long)op->num[0]);
+	r = write_all(fd, value, strlen(value));
+	close(fd);
+	return r;
+}
+
+int op_rlimit(struct ctx *ctx, const struct op *op)
+{
+	struct rlimit limit = { (rlim_t)op->num[1], (rlim_t)op->num[2] };
+
+	(void)ctx;
+	return setrlimit((__rlimit_resource_t)op->num[0], &limit) < 0 ? -errno : 0;
+}
+
+int op_umask(struct ctx *ctx, const struct op *op)
+{
+	(void)ctx;
+	umask((mode_t)op->num[0]);
+	return 0;
+}
+
+/* Change directory, and make sure that we arrived inside the root: a leaked descriptor of a host
+ * directory under /proc/self/fd would take us out of it (CVE-2024-21626). */
+int op_cwd(struct ctx *ctx, const struct op *op)
+{
+	char path[PATH_MAX];
+
+	if (ctx->cwd_done)
+		return 0;
+	if (chdir(op->strs[0].data) < 0) {
+		/* a directory that root may not enter but the user may, or the reverse: two tries */
+		if ((errno == EACCES || errno == EPERM) && plan_has_after(ctx, OP_CWD))
+			return 0;
+		return -errno;
+	}
+	if (syscall(SYS_getcwd, path, sizeof(path)) < 0)
+		return -errno;
+	if (path[0] != '/')
+		return detail(ctx, EPERM, "the directory lies outside the container");
+	ctx->cwd_done = true;
+	return 0;
+}
+
+int op_bounding(struct ctx *ctx, const struct op *op)
+{
+	(void)ctx;
+	for (int cap = 0; cap < 64; cap++) {
+		if ((uint64_t)op->num[0] >> cap & 1)
+			continue;
+		if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0) {
+			if (errno == EINVAL)
+				break; /* beyond the kernel's last capability */
+			if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) == 0)
+				continue; /* not there anyway, and no right to say so (rootless) */
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+/* Give the standard streams to the user, so that /dev/stdout can be opened again.  The null device
+ * is everybody's, and what cannot be given (a read-only file, a foreign owner) stays. */
+static void chown_stdio(uid_t uid)
+{
+	struct stat st;
+
+	for (int fd = 0; fd < 3; fd++)
+		if (fstat(fd, &st) == 0 && st.st_uid != uid && !(S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))
+			if (fchown(fd, uid, (gid_t)-1) < 0)
+				continue;
+}
+
+static int set_groups(const struct op *op)
+{
+	gid_t groups[1024];
+	size_t n = op->strs[0].len / 4;
+
+	if (op->strs[0].len % 4 || n > sizeof(groups) / sizeof(groups[0]))
+		return -EINVAL;
+	if (n)
+		memcpy(groups, op->strs[0].data, n * 4);
+	return setgroups(n, groups) < 0 ? -errno : 0;
+}
+
+int op_setids(struct ctx *ctx, const struct op *op)
+{
+	uid_t uid = (uid_t)op->num[0];
+	gid_t gid = (gid_t)op->num[1];
+	int64_t flags = op->num[2];
+	int r;
+
+	if (flags & CHOWN_STDIO)
+		chown_stdio(uid);
+	if (flags & SETGROUPS && (r = set_groups(op)) < 0)
+		return r;
+	if (flags & KEEPCAPS && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return -errno;
+	if (setresgid(gid, gid, gid) < 0)
+		return detail(ctx, errno, "gid %u", gid);
+	if (setresuid(uid, uid, uid) < 0)
+		return detail(ctx, errno, "uid %u", uid);
+	/* the change of ids cleared it; until READY the container dies with the runtime */
+	if (ctx->sock >= 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return -errno;
+	return 0;
+}
+
+/* The five sets, as the config has them.  Loading seccomp without no_new_privs needs
+ * CAP_SYS_ADMIN: it stays in the effective and permitted sets until execve(2), which computes
+ * both anew from the bounding, inheritable and ambient sets (capabilities(7)), so it is gone
+ * for the program.  That way the profile need not allow capset(2). */
+int op_caps(struct ctx *ctx, const struct op *op)
+{
+	uint64_t effective = (uint64_t)op->num[0], permitted = (uint64_t)op->num[1];
+	uint64_t inheritable = (uint64_t)op->num[2], ambient = (uint64_t)op->num[3];
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	if (plan_has_after(ctx, OP_SECCOMP) && !plan_has_after(ctx, OP_NO_NEW_PRIVS)) {
+		effective |= 1ull << CAP_SYS_ADMIN;
+		permitted |= 1ull << CAP_SYS_ADMIN;
+	}
+	for (int i = 0; i < 2; i++)
+		data[i] = (struct __user_cap_data_struct){ (uint32_t)(effective >> 32 * i),
+							   (uint32_t)(permitted >> 32 * i),
+							   (uint32_t)(inheritable >> 32 * i) };
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
+		return -errno;
+	if (syscall(SYS_capset, &head, data) < 0)
+		return -errno;
+	for (int cap = 0; cap < 64; cap++)
+		if (ambient >> cap & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+			return detail(ctx, errno, "ambient capability %d", cap);
+	return 0;
+}
+
+int op_no_new_privs(struct ctx *ctx, const struct op *op)
+{
+	(void)ctx;
+	(void)op;
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+int op_seccomp(struct ctx *ctx, const struct op *op)
+{
+	struct sock_fprog prog = { .len = (unsigned short)(op->strs[0].len / sizeof(struct sock_filter)),
+				   .filter = (struct sock_filter *)(uintptr_t)op->strs[0].data };
+
+	(void)ctx;
+	if (op->strs[0].len % sizeof(struct sock_filter) || op->strs[0].len / sizeof(struct sock_filter) > BPF_MAXINSNS)
+		return -EINVAL;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)op->num[0], &prog) < 0 ? -errno : 0;
+}
+
+/* -- HOME ------------------------------------------------------------------------------------ */
+
+/* The home directory of uid in a passwd(5) text, or NULL.  The text is cut up in place. */
+static char *find_home(char *text, int64_t uid)
+{
+	char *save_line = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save_line); line; line = strtok_r(NULL, "\n", &save_line)) {
+		char *field[7] = { line }, *end;
+		int n = 1;
+
+		for (char *p = line; *p && n < 7; p++)
+			if (*p == ':') {
+				*p = 0;
+				field[n++] = p + 1;
+			}
+		if (n == 7 && *field[2] && strtoll(field[2], &end, 10) == uid && !*end && *field[5])
+			return field[5];
+	}
+	return NULL;
+}
+
+/* HOME for a process whose environment has none, from the container's own /etc/passwd. */
+int op_home(struct ctx *ctx, const struct op *op)
+{
+	char *text = NULL, *home = NULL;
+	int r = path_read_regular(ctx, "/etc/passwd", PASSWD_MAX, &text);
+
+	if (r >= 0)
+		home = find_home(text, op->num[0]);
+	r = asprintf(&ctx->home, "HOME=%s", home ? home : "/");
+	free(text);
+	return r < 0 ? -ENOMEM : 0;
+}
+
+/* -- the executable -------------------------------------------------------------------------- */
+
+/* May we execute this?  0 or -errno. */
+static int executable(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EACCES;
+	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
+}
+
+/* Find the program as execvp(3) does, so that create says what start would only find out. */
+int op_lookup(struct ctx *ctx, const struct op *op)
+{
+	const char *file = op->strs[0].data, *dir = op->strs[1].data;
+	char path[PATH_MAX];
+
+	if (strchr(file, '/')) {
+		ctx->exe = strdup(file);
+		return ctx->exe ? executable(file) : -ENOMEM;
+	}
+	while (*file) {
+		size_t n = strcspn(dir, ":");
+		int len = snprintf(path, sizeof(path), "%.*s%s%s", (int)n, dir, n ? "/" : "./", file);
+
+		if (len > 0 && (size_t)len < sizeof(path) && executable(path) == 0) {
+			ctx->exe = strdup(path);
+			return ctx->exe ? 0 : -ENOMEM;
+		}
+		if (!dir[n])
+			break;
+		dir += n + 1;
+	}
+	return detail(ctx, ENOENT, "$PATH");
+}
+
+static char **vector(const struct op *op, int from, int64_t count, char *extra)
+{
+	char **v = calloc((size_t)count + 2, sizeof(*v));
+
+	for (int64_t i = 0; v && i < count; i++)
+		v[i] = (char *)(uintptr_t)op->strs[from + i].data;
+	if (v)
+		v[count] = extra;
+	return v;
+}
+
+/* The end: become the program.  A failure here is found only after `start` (a bad format, a
+ * missing interpreter), so the container itself says it, as a shell would. */
+int op_exec(struct ctx *ctx, const struct op *op)
+{
+	int64_t argc = op->num[0], envc = op->num[1], preserve = op->num[2];
+	char **argv = vector(op, 0, argc, NULL), **envp = vector(op, (int)argc, envc, ctx->home);
+	int error;
+
+	if (!argv || !envp || !ctx->exe)
+		return -ENOMEM;
+	close_others(ctx, 3 + (unsigned)preserve);
+	for (int64_t fd = 3; fd < 3 + preserve; fd++)
+		fcntl((int)fd, F_SETFD, 0);
+	prctl(PR_SET_PDEATHSIG, 0);
+	execve(ctx->exe, argv, envp);
+	error = errno;
+	if (ctx->sock < 0) {
+		const char *text = strerror(error);
+
+		dprintf(2, "exec %s: %c%s\n", ctx->exe, text[0] | 0x20, text + 1);
+		_exit(1);
+	}
+	return -error;
+}
