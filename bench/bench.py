@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import isolate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 HERE = Path(__file__).resolve().parent
 PYOCI = HERE.parent / "build" / "pyoci"
@@ -67,7 +67,7 @@ class Runtime:
         return text.splitlines()[0]
 
 
-def call(argv: Sequence[str], errors: Path) -> None:
+def call(argv: list[str], errors: Path) -> None:
     """posix_spawn and wait: what is between is the command's own time."""
     silence = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
