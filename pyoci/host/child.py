@@ -1,0 +1,146 @@
+"""Run a helper program of the host: exact arguments and environment, no shell, output kept, a time limit that holds.
+
+posix_spawn(3), never fork(2): the library may be called from a process with threads.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import select
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_KEPT = 4096  # bytes of output kept, the last ones
+# CPython ignores these two; a helper gets the usual dispositions
+_IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
+
+
+class Result:
+    """How it ended.  status: exit status, or 128 + signal.  output: the end of stdout and stderr.  late: timed out."""
+
+    __slots__ = ("late", "output", "status")
+
+    def __init__(self, status: int, output: str, late: bool) -> None:
+        self.status = status
+        self.output = output
+        self.late = late
+
+    def why(self) -> str:
+        """The reason of a failure, in words."""
+        text = f"killed by signal {self.status - 128}" if self.status > 128 else f"exit status {self.status}"
+        if self.late:
+            text = "timed out"
+        return f"{text}: {self.output}" if self.output else text
+
+
+def run(
+    path: str, args: Sequence[str], env: Mapping[str, str], *, stdin: bytes = b"", timeout: float | None = None
+) -> Result:
+    """Run path with exactly args (args[0] included) and env, feed it stdin, and wait for its end.
+
+    It is the leader of its own process group; when timeout (seconds) passes, the whole group is killed.
+    What it leaves running in the background is let be, but loses its stdout and stderr.
+    Raises OSError when it cannot be started.
+    """
+    fds: list[int] = []
+    try:
+        fds += os.pipe()  # 0 reads, 1 writes
+        fds += os.pipe()
+        pid = _spawn(path, args, env, fds[0], fds[3])
+        os.close(fds.pop(3))
+        os.close(fds.pop(0))
+        return _Watch(pid, fds, stdin, timeout).watch()
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _spawn(path: str, args: Sequence[str], env: Mapping[str, str], stdin: int, output: int) -> int:
+    actions: list[tuple[int, ...]] = [
+        (os.POSIX_SPAWN_DUP2, stdin, 0),
+        (os.POSIX_SPAWN_DUP2, output, 1),
+        (os.POSIX_SPAWN_DUP2, output, 2),
+    ]
+    # what our caller leaked to us (containerd its socket, podman its ports) is none of a helper's business
+    actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()]
+    return os.posix_spawn(path, args, env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_IGNORED)
+
+
+def _inheritable() -> list[int]:
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+        except OSError:  # the listing's own descriptor, or another thread's, closed by now
+            continue
+    return found
+
+
+class _Watch:
+    """One run: feeds, reads, and waits on descriptors until the program ends or its time is up."""
+
+    def __init__(self, pid: int, fds: list[int], stdin: bytes, timeout: float | None) -> None:
+        self.pid = pid
+        self.fds = fds  # [write end of stdin, read end of output], owned by the caller of run
+        self.stdin = stdin
+        self.output = b""
+        self.deadline = None if timeout is None else time.monotonic() + timeout
+        self.poller = select.poll()
+
+    def watch(self) -> Result:
+        late = True
+        try:
+            pidfd = os.pidfd_open(self.pid)
+            try:
+                late = not self._until_ended(pidfd)
+            finally:
+                os.close(pidfd)
+        finally:
+            if late:  # the leader is not reaped yet, so its number is still that of the group
+                os.killpg(self.pid, _signal.SIGKILL)
+            status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self._read()
+        text = self.output.decode("utf-8", "replace").strip()
+        return Result(status if status >= 0 else 128 - status, text, late)
+
+    def _until_ended(self, pidfd: int) -> bool:
+        to_stdin, from_output = self.fds
+        for fd in self.fds:
+            os.set_blocking(fd, False)
+        self.poller.register(pidfd, select.POLLIN)
+        self.poller.register(from_output, select.POLLIN)
+        self.poller.register(to_stdin, select.POLLOUT)
+        while True:
+            rest = None if self.deadline is None else self.deadline - time.monotonic()
+            if rest is not None and rest <= 0:
+                return False
+            ready = [fd for fd, _ in self.poller.poll(None if rest is None else rest * 1000)]
+            if to_stdin in ready:
+                self._write(to_stdin)
+            if from_output in ready and not self._read():
+                self.poller.unregister(from_output)
+            if pidfd in ready:
+                return True
+
+    def _write(self, fd: int) -> None:
+        try:
+            self.stdin = self.stdin[os.write(fd, self.stdin) :]
+        except BrokenPipeError:  # it does not read its stdin: its choice
+            self.stdin = b""
+        if not self.stdin:
+            self.poller.unregister(fd)
+            self.fds.remove(fd)
+            os.close(fd)
+
+    def _read(self) -> bool:
+        try:
+            while data := os.read(self.fds[-1], 65536):
+                self.output = (self.output + data)[-_KEPT:]
+        except BlockingIOError:
+            return True
+        return False

@@ -1,0 +1,76 @@
+"""Hooks that run in the runtime's own namespaces: prestart, createRuntime, poststart, poststop (rows H01-H06).
+
+createContainer and startContainer run inside and are operations of the plan.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyoci import errors, json
+from pyoci.host import child
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+BEFORE_CREATED = ("prestart", "createRuntime")
+
+
+def run(hooks: Mapping[str, Any], kind: str, state: Mapping[str, Any]) -> None:
+    """Run the hooks of a kind in order.  Raises errors.HookError at the first that fails.
+
+    hooks: the `hooks` of config.json.  state: what they read on stdin.
+    """
+    for index, hook in enumerate(hooks.get(kind) or ()):
+        _run_one(hook, f"{kind} hook {index}", f"/hooks/{kind}/{index}", state)
+
+
+def run_all(hooks: Mapping[str, Any], kind: str, state: Mapping[str, Any]) -> list[str]:
+    """Run the hooks of a kind in order, also after one failed (poststop, L20); returns the failures as warnings."""
+    warnings = []
+    for index, hook in enumerate(hooks.get(kind) or ()):
+        try:
+            _run_one(hook, f"{kind} hook {index}", f"/hooks/{kind}/{index}", state)
+        except errors.HookError as error:
+            warnings.append(str(error))
+    return warnings
+
+
+def _run_one(hook: Mapping[str, Any], name: str, where: str, state: Mapping[str, Any]) -> None:
+    path = hook["path"]
+    args = hook.get("args") or [path]
+    stdin = json.dumps(state).encode("utf-8", "surrogatepass")
+    try:
+        result = child.run(path, args, _environment(hook), stdin=stdin, timeout=hook.get("timeout"))
+    except OSError as error:
+        raise errors.HookError(f"{name}: run {path}: {errors.errno_text(error.errno or 0)}", where=where) from None
+    if result.late or result.status:
+        why = result.why()
+        if result.late:
+            why = why.replace("timed out", f"timed out after {hook['timeout']} s", 1)
+        raise errors.HookError(f"{name}: {path}: {why}", where=where)
+
+
+def _environment(hook: Mapping[str, Any]) -> Mapping[str, str]:
+    """The environment of the config, exactly; without one that of the runtime, as with runc: never the container's."""
+    if hook.get("env") is not None:
+        pairs = (entry.partition("=") for entry in hook["env"])
+        return {name: value for name, equals, value in pairs if name and equals}
+    environment = dict(os.environ)
+    if "LC_CTYPE" in environment and not _had("LC_CTYPE"):
+        del environment["LC_CTYPE"]  # ours, not the caller's: CPython sets it in the C locale (PEP 538)
+    return environment
+
+
+def _had(name: str) -> bool:
+    """Whether this process was started with that variable."""
+    fd = os.open("/proc/self/environ", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while part := os.read(fd, 1 << 17):
+            data += part
+    finally:
+        os.close(fd)
+    return f"\0{name}=".encode() in b"\0" + data

@@ -1,0 +1,323 @@
+"""Run a plan: start libexec/nsexec from a sealed copy, hand it the plan, answer what it asks, word what it reports.
+
+The messages are in docs/ARCHITECTURE.md.  One SEQPACKET pair joins the two; closing it makes nsexec give up.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import _thread
+import errno
+import fcntl
+import os
+import struct
+
+from pyoci import errors
+from pyoci.host import words
+from pyoci.plan import ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    class Host(Protocol):
+        """What the caller of Runner.run does when nsexec asks.  An exception ends the run."""
+
+        def sync(self, what: int) -> None:
+            """nsexec waits at a sync op: one of ops.SYNC_*."""
+
+        def forked(self, pid: int) -> None:
+            """The process that becomes init (or the exec'ed program) is this one; it waits until this returns."""
+
+        def entered(self, pid: int) -> None:
+            """It goes on; what need not hold it up is done here."""
+
+        def console(self, master: int) -> None:
+            """A terminal was made; the descriptor is the callee's from now on."""
+
+        def ready(self) -> None:
+            """Everything is applied; it goes on to wait for start when this returns."""
+
+
+# kinds of messages
+PLAN, GO = 1, 2
+ERROR, SYNC, FORKED, CONSOLE, READY, WARN, HOOK_FAILED = 16, 17, 18, 19, 20, 21, 22
+
+HEADER = struct.Struct("<IIq")  # kind, op, value
+_LONGEST = 4096
+_RIGHTS = _socket.CMSG_SPACE(4)
+
+MFD_EXEC = 0x10  # memfd_create(2), since Linux 6.3; asked for where vm.memfd_noexec is set
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+_lock = _thread.allocate_lock()
+_copy = -1  # the sealed copy of nsexec: one for the life of this process
+
+
+def nsexec_path() -> str:
+    """The binary: beside the package where it is installed, in build/ where it is being worked on."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    installed = package + "/libexec/nsexec"
+    if os.path.exists(installed):
+        return installed
+    return os.path.dirname(package) + "/build/nsexec"
+
+
+def binary() -> int:
+    """A descriptor of the sealed copy of nsexec that processes are started from.
+
+    A container process can reach its file through /proc/PID/exe of whoever joins it (CVE-2019-5736): the copy
+    cannot be written, and is not the installed file.  Raises errors.SetupError.
+    """
+    global _copy
+    with _lock:
+        if _copy < 0:
+            path = nsexec_path()
+            try:
+                _copy = _sealed_copy(path)
+            except OSError as error:
+                hint = "run `make build`" if error.errno == errno.ENOENT else ""
+                raise _failed(f"copy {path}", error, hint=hint) from None
+        return _copy
+
+
+def _sealed_copy(path: str) -> int:
+    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+        try:
+            copy = os.memfd_create("nsexec", flags | MFD_EXEC)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            copy = os.memfd_create("nsexec", flags)
+        try:
+            while os.sendfile(copy, source, None, 1 << 30):
+                pass
+            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
+        except BaseException:
+            os.close(copy)
+            raise
+    finally:
+        os.close(source)
+    return copy
+
+
+def sealed_plan(plan: Sequence[ops.Op]) -> int:
+    """The encoded plan in a sealed memfd.  Raises errors.SetupError."""
+    try:
+        data = ops.encode(plan)
+    except ValueError as error:
+        raise errors.InvalidConfig(str(error)) from None
+    try:
+        fd = os.memfd_create("plan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        except BaseException:
+            os.close(fd)
+            raise
+    except OSError as error:
+        raise _failed("write the plan", error) from None
+    return fd
+
+
+class Message:
+    """One message of nsexec.  fd: a descriptor that came along, or -1."""
+
+    __slots__ = ("fd", "kind", "op", "text", "value")
+
+    def __init__(self, data: bytes, fd: int = -1) -> None:
+        """Raises ValueError when data is too short."""
+        if len(data) < HEADER.size:
+            raise ValueError(f"a message of {len(data)} bytes")
+        self.kind, self.op, self.value = HEADER.unpack_from(data)
+        self.text = data[HEADER.size :].decode("utf-8", "backslashreplace")
+        self.fd = fd
+
+
+class Runner:
+    """One run of nsexec.
+
+    pid:      the process that will be the program; the spawned one until FORKED names another.  0: none yet
+    spawned:  the process that posix_spawn made, 0 when it was reaped or is pid itself
+    warnings: what nsexec warned of, in words
+    """
+
+    __slots__ = ("_plan", "_sock", "pid", "spawned", "warnings")
+
+    def __init__(self, plan: Sequence[ops.Op]) -> None:
+        self._plan = plan
+        self._sock: _socket.socket | None = None
+        self.pid = 0
+        self.spawned = 0
+        self.warnings: list[str] = []
+
+    def spawn(self, stdio: Sequence[int] = (0, 1, 2)) -> None:
+        """Start nsexec, which then waits for its plan.  stdio: its stdin, stdout, stderr.  Raises errors.SetupError."""
+        executable = f"/proc/self/fd/{binary()}"
+        high: list[int] = []
+        mine, other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        self._sock = mine
+        try:
+            number = other.fileno()
+            actions = _stdio_actions(stdio, high)
+            actions.append((os.POSIX_SPAWN_DUP2, number, number))  # onto itself: clears close-on-exec
+            self.pid = os.posix_spawn(executable, ["nsexec", "plan", str(number)], {}, file_actions=actions)
+        except OSError as error:
+            raise _failed("start nsexec", error, hint="is /proc mounted?") from None
+        finally:
+            other.close()
+            for fd in high:
+                os.close(fd)
+
+    def send_plan(self, fds: Sequence[int]) -> None:
+        """Hand over the plan and its descriptors, which stay the caller's.  Raises errors.SetupError."""
+        plan = sealed_plan(self._plan)
+        try:
+            self._send(PLAN, len(fds), [plan, *fds])
+        finally:
+            os.close(plan)
+
+    def run(self, host: Host) -> None:
+        """Answer nsexec until it is ready, or, where the plan has no ready op, until the program runs.
+
+        Raises errors.SetupError or errors.HookError with what failed, and whatever host raises.
+        """
+        while message := self._receive():
+            if message.kind == SYNC:
+                host.sync(message.value)
+                self._send(GO)
+            elif message.kind == FORKED:
+                self._forked(message.value)
+                host.forked(self.pid)
+                self._send(GO)
+                host.entered(self.pid)
+            elif message.kind == CONSOLE and message.fd >= 0:
+                host.console(message.fd)
+            elif message.kind == READY:
+                host.ready()
+                self._send(GO)
+                return
+            elif message.kind == WARN:
+                self.warnings.append(str(words.failure(self._plan, message.op, message.value, message.text)))
+            else:
+                raise self._word(message)
+        if any(op.name == "ready" for op in self._plan):
+            raise errors.SetupError(f"nsexec ended early: {self._fate()}")
+
+    def close(self) -> None:
+        """Close the socket.  Before READY was answered that makes nsexec give up."""
+        sock, self._sock = self._sock, None
+        if sock:
+            sock.close()
+
+    def abort(self) -> None:
+        """Kill and reap what is left of the run.  Never raises."""
+        self.close()
+        for pid in (self.spawned, self.pid):
+            if pid:
+                _kill(pid)
+                reap(pid)
+        self.spawned = self.pid = 0
+
+    def reap_spawned(self) -> None:
+        """Reap the first process, whose only work left is to exit, once it has forked the other."""
+        if self.spawned:
+            reap(self.spawned)
+            self.spawned = 0
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def _send(self, kind: int, value: int = 0, fds: Sequence[int] = ()) -> None:
+        assert self._sock
+        ancillary = []
+        if fds:
+            ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))]
+        try:
+            self._sock.sendmsg([HEADER.pack(kind, 0, value)], ancillary, _socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has ended: why is in a message still to be read, or in its exit status
+        except OSError as error:
+            raise _failed("talk to nsexec", error) from None
+
+    def _receive(self) -> Message | None:
+        """The next message; None when the other side is closed."""
+        assert self._sock
+        try:
+            data, ancillary, _, _ = self._sock.recvmsg(_LONGEST, _RIGHTS, _socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            return None
+        except OSError as error:
+            raise _failed("listen to nsexec", error) from None
+        fds = [fd for _, _, part in ancillary for (fd,) in struct.iter_unpack("i", part[: len(part) & ~3])]
+        try:
+            return Message(data, fds.pop() if fds else -1) if data else None
+        except ValueError as error:
+            raise errors.SetupError(f"nsexec is not understood: {error}") from None
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _forked(self, pid: int) -> None:
+        if pid <= 1 or self.spawned:
+            raise errors.SetupError(f"nsexec is not understood: it forked process {pid}")
+        self.spawned, self.pid = self.pid, pid
+
+    def _word(self, message: Message) -> errors.Error:
+        if message.fd >= 0:
+            os.close(message.fd)
+        if message.kind == ERROR:
+            return words.failure(self._plan, message.op, message.value, message.text)
+        if message.kind == HOOK_FAILED:
+            return words.hook_failure(self._plan, message.op, message.value, message.text)
+        return errors.SetupError(f"nsexec is not understood: message of kind {message.kind}")
+
+    def _fate(self) -> str:
+        """How it ended, when it did not say so itself."""
+        fates = []
+        for pid in (self.spawned, self.pid):
+            if pid:
+                _kill(pid)  # one half may have outlived the other
+                fates.append(reap(pid))
+        self.spawned = self.pid = 0
+        return " and ".join(fates) or "it is gone"
+
+
+def reap(pid: int) -> str:
+    """Wait for a child and say how it ended."""
+    try:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:  # SIGCHLD is ignored in this process
+        return "it is gone"
+    return f"exit status {code}" if code >= 0 else f"killed by signal {-code}"
+
+
+def _kill(pid: int) -> None:
+    # by number: it is our child and not reaped, so nobody else can have it
+    try:
+        os.kill(pid, _signal.SIGKILL)
+    except OSError:
+        pass
+
+
+def _stdio_actions(stdio: Sequence[int], high: list[int]) -> list[tuple[int, int, int]]:
+    """dup2 actions that give the child its 0, 1, 2.  high: collects descriptors to close after the spawn."""
+    actions = []
+    for target, source in enumerate(stdio):
+        if source == target:
+            continue
+        safe = source
+        if source <= 2:  # would be overwritten by an earlier action: go by a copy
+            safe = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 3)
+            high.append(safe)
+        actions.append((os.POSIX_SPAWN_DUP2, safe, target))
+    return actions
+
+
+def _failed(what: str, error: OSError, hint: str = "") -> errors.SetupError:
+    number = error.errno or 0
+    return errors.SetupError(f"{what}: {errors.errno_text(number)}", errno=number, hint=hint)

@@ -1,0 +1,284 @@
+"""What is kept of a container between calls: ROOT/ID with its files, and the lock that is the directory itself.
+
+state.json    facts: pid, start time, cgroup, bundle...; the status is derived, never stored
+config.json   the configuration as it was at create: later edits in the bundle change nothing (L07)
+create.fifo   the exec fifo while create is at work; its last act is to rename it
+exec.fifo     the exec fifo: init waits at it for `start`
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+
+from pyoci import errors, json
+from pyoci.host import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+STATE = "state.json"
+CONFIG = "config.json"
+FIFO_NEW = "create.fifo"
+FIFO = "exec.fifo"
+
+# fact -> its type: what has to be there for a state.json to be whole
+_FACTS: dict[str, type] = {
+    "ociVersion": str,
+    "id": str,
+    "pid": int,
+    "start": int,
+    "bundle": str,
+    "rootfs": str,
+    "created": str,
+    "annotations": dict,
+    "cgroup": dict,
+    "hooks": dict,
+    "steps": dict,
+    "process": bool,
+}
+
+
+def default_root() -> str:
+    """Where states are kept: /run/pyoci for root, $XDG_RUNTIME_DIR/pyoci for everybody else.
+
+    Root inside a user namespace is somebody else unless USER is "root" (runc's rule, which podman relies on).
+    """
+    directory = os.environ.get("XDG_RUNTIME_DIR", "")
+    if directory and (os.geteuid() != 0 or (os.environ.get("USER") != "root" and _in_userns())):
+        return directory + "/pyoci"
+    return "/run/pyoci"
+
+
+def _in_userns() -> bool:
+    fd = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]
+    finally:
+        os.close(fd)
+
+
+class Directory:
+    """ROOT/ID, open: the descriptor is what files are reached by and what is locked."""
+
+    __slots__ = ("fd", "id", "locked", "path")
+
+    def __init__(self, fd: int, id: str, path: str) -> None:
+        self.fd = fd
+        self.id = id
+        self.path = path
+        self.locked = False  # by us
+
+    @classmethod
+    def create(cls, root: str, id: str) -> Self:
+        """Make the directory (0700, as is a new root), locked.  Raises errors.AlreadyExists; id has been checked."""
+        try:
+            _make_root(root)
+            while True:
+                made = cls._make(root, id)
+                try:
+                    made.lock()
+                    return made
+                except errors.NotFound:  # a `delete --force` was quicker than our lock
+                    made.close()
+        except OSError as error:
+            raise _refused("make", f"{root}/{id}", error) from None
+
+    @classmethod
+    def _make(cls, root: str, id: str) -> Self:
+        path = f"{root}/{id}"
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            raise errors.AlreadyExists("container with given ID already exists") from None
+        os.chmod(path, 0o700)  # whatever the umask says
+        return cls.open(root, id)
+
+    @classmethod
+    def open(cls, root: str, id: str) -> Self:
+        """Open it, not locked.  Raises errors.NotFound."""
+        path = f"{root}/{id}"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise errors.NotFound("container does not exist") from None
+        except OSError as error:
+            raise _refused("open", path, error) from None
+        return cls(fd, id, path)
+
+    def lock(self) -> None:
+        """Wait for the lock.  Raises errors.NotFound when the directory was removed meanwhile."""
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        self.locked = True
+        if os.fstat(self.fd).st_nlink == 0:
+            raise errors.NotFound("container does not exist")
+
+    def busy(self) -> bool:
+        """Whether somebody else holds the lock: a create, start, or delete is at work."""
+        if self.locked:
+            return False
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        return False
+
+    def close(self) -> None:
+        """Close it, which also gives the lock back."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        try:
+            os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read(self, name: str) -> bytes:
+        """A file's content.  Raises FileNotFoundError, errors.SetupError."""
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            parts = []
+            while part := os.read(fd, 1 << 20):
+                parts.append(part)
+            return b"".join(parts)
+        finally:
+            os.close(fd)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file as a whole: readers, and a crash, see the old one or the new one."""
+        temporary = f".{name}.new"
+        try:
+            fd = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd
+            )
+            try:
+                os.fchmod(fd, 0o600)  # whatever the umask says
+                while data:
+                    data = data[os.write(fd, data) :]
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+            os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except OSError as error:
+            raise _refused("write", f"{self.path}/{name}", error) from None
+
+    def remove(self) -> None:
+        """Remove it with all its files, state.json last: until then a second attempt knows what there is to clean."""
+        try:
+            for name in sorted(os.listdir(self.fd), key=STATE.__eq__):
+                os.unlink(name, dir_fd=self.fd)
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _refused("remove", self.path, error) from None
+
+    # -- the record ---------------------------------------------------------------------------
+
+    def load(self) -> dict[str, Any]:
+        """The facts of state.json; {} when create has not come that far.  Raises errors.WrongState when damaged."""
+        try:
+            data = self.read(STATE)
+        except FileNotFoundError:
+            if self.has(STATE) or os.fstat(self.fd).st_nlink == 0:
+                raise errors.NotFound("container does not exist") from None
+            return {}
+        except OSError as error:
+            raise _refused("read", f"{self.path}/{STATE}", error) from None
+        try:
+            record = json.loads(data, STATE)
+        except errors.InvalidConfig as error:
+            raise self._damaged(error.message) from None
+        if not isinstance(record, dict):
+            raise self._damaged("not an object")
+        for name, kind in _FACTS.items():
+            if not isinstance(record.get(name), kind):
+                raise self._damaged(f"{name} is missing or of another type")
+        if record["id"] != self.id:
+            raise self._damaged("it belongs to another container")
+        return record
+
+    def save(self, record: dict[str, Any]) -> None:
+        """Write the facts."""
+        self.write(STATE, json.dumps(record).encode("utf-8", "surrogatepass"))
+
+    def _damaged(self, why: str) -> errors.WrongState:
+        return errors.WrongState(
+            f"the state of container {self.id} is damaged: {self.path}/{STATE}: {why}",
+            hint=f"pyoci delete --force {self.id}",
+        )
+
+    def status(self, record: dict[str, Any]) -> str:
+        """creating, created, running, paused or stopped, from what is there now."""
+        if not record or not record["pid"] or self.has(FIFO_NEW):
+            # the creator holds the lock from the first moment to the last; if it died, what it began is dead too
+            return "creating" if self.busy() else "stopped"
+        if not process.alive(record["pid"], record["start"]):
+            return "stopped"
+        if self._waiting():
+            return "created"
+        if record["cgroup"]:
+            from pyoci.host import cgroup
+
+            if cgroup.frozen(record["cgroup"]):
+                return "paused"
+        return "running"
+
+    def _waiting(self) -> bool:
+        """Whether init waits at the fifo: it holds the reading end until execve.
+
+        The name alone would lie after a `start` that was killed between draining the fifo and removing it.
+        """
+        try:
+            fd = os.open(FIFO, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENXIO):
+                return False
+            raise _refused("open", f"{self.path}/{FIFO}", error) from None
+        os.close(fd)
+        return True
+
+
+def ids(root: str) -> list[str]:
+    """The ids under root, sorted; [] when there is no root."""
+    try:
+        names = os.listdir(root)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if not name.startswith(".") and _is_directory(f"{root}/{name}"))
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _make_root(root: str) -> None:
+    try:
+        os.mkdir(root, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make_root(os.path.dirname(root))
+        os.mkdir(root, 0o700)
+    os.chmod(root, 0o700)
+
+
+def _refused(what: str, path: str, error: OSError) -> errors.SetupError:
+    return errors.SetupError(f"{what} {path}: {errors.errno_text(error.errno or 0)}", errno=error.errno or 0)
