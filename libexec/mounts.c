@@ -94,10 +94,9 @@ int op_tree(struct ctx *ctx, const struct op *op)
 		      (flags & BIND_RECURSIVE ? AT_RECURSIVE : 0) | (flags & BIND_SOURCE_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0));
 	if (fd < 0)
 		return fd;
-	/* a copy of a shared mount is its peer: what is mounted in the container must not go to the host */
-	fd = set_attr(fd, 0, 0, MS_SLAVE, true) < 0 ? -errno : fd;
 	ctx->trees[slot] = fd;
-	return fd < 0 ? fd : 0;
+	/* a copy of a shared mount is its peer: what is mounted in the container must not go to the host */
+	return set_attr(fd, 0, 0, MS_SLAVE, true);
 }
 
 /* Whichever mount holds the path: make it private, so that what is mounted on the root does not
@@ -117,14 +116,31 @@ static void make_parent_private(const char *path)
 	}
 }
 
+/* The null device that covers masked files: the host's, opened in the mount namespace of the
+ * container (a mount of another namespace cannot be cloned) before the host's tree is left. */
+static int open_null(struct ctx *ctx)
+{
+	ctx->null = open("/dev/null", O_PATH | O_CLOEXEC);
+	if (ctx->null < 0 || !is_device(ctx->null, 1, 3))
+		return detail(ctx, ENODEV, "/dev/null is not the null device");
+	return 0;
+}
+
 int op_rootfs(struct ctx *ctx, const struct op *op)
 {
-	int dir, tree, r;
+	int dir, tree, r = open_null(ctx);
 
-	make_parent_private(op->strs[0].data);
+	if (r < 0)
+		return r;
+	if (op->num[1])
+		make_parent_private(op->strs[0].data);
 	dir = open(op->strs[0].data, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return -errno;
+	if (!op->num[0]) {
+		ctx->root = dir;
+		return 0;
+	}
 	tree = clone_at(dir, "", AT_EMPTY_PATH | AT_RECURSIVE);
 	r = tree < 0 ? tree : attach(tree, dir);
 	close(dir);
@@ -134,7 +150,7 @@ int op_rootfs(struct ctx *ctx, const struct op *op)
 	return 0;
 }
 
-/* exec, or no mount namespace of its own: the root is where we are. */
+/* exec: the root is that of the namespace we joined. */
 int op_root_here(struct ctx *ctx, const struct op *op)
 {
 	(void)op;

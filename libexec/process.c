@@ -25,6 +25,8 @@
 #define KEEPCAPS 2
 #define CHOWN_STDIO 4
 
+#define CWD_TRY 1 /* cwd.flags */
+
 #define PASSWD_MAX (1 << 20)
 
 int write_all(int fd, const char *data, size_t size)
@@ -102,8 +104,9 @@ int op_cwd(struct ctx *ctx, const struct op *op)
 	if (ctx->cwd_done)
 		return 0;
 	if (chdir(op->strs[0].data) < 0) {
-		/* a directory that root may not enter but the user may, or the reverse: two tries */
-		if ((errno == EACCES || errno == EPERM) && plan_has_after(ctx, OP_CWD))
+		/* a directory that root may not enter but the user may (a network file system): it is
+		 * tried before the change of ids and again after it */
+		if ((errno == EACCES || errno == EPERM) && op->num[0] & CWD_TRY)
 			return 0;
 		return -errno;
 	}
@@ -146,14 +149,17 @@ static void chown_stdio(uid_t uid)
 
 static int set_groups(const struct op *op)
 {
-	gid_t groups[1024];
+	gid_t groups[1024] = { 0 };
 	size_t n = op->strs[0].len / 4;
 
 	if (op->strs[0].len % 4 || n > sizeof(groups) / sizeof(groups[0]))
 		return -EINVAL;
 	if (n)
 		memcpy(groups, op->strs[0].data, n * 4);
-	return setgroups(n, groups) < 0 ? -errno : 0;
+	if (setgroups(n, groups) == 0)
+		return 0;
+	/* in the user namespace of an ordinary user the groups cannot be dropped: nothing was asked for */
+	return n == 0 && errno == EPERM ? 0 : -errno;
 }
 
 int op_setids(struct ctx *ctx, const struct op *op)
@@ -179,33 +185,56 @@ int op_setids(struct ctx *ctx, const struct op *op)
 	return 0;
 }
 
-/* The five sets, as the config has them.  Loading seccomp without no_new_privs needs
+static int own_permitted(uint64_t *permitted)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return -errno;
+	*permitted = data[0].permitted | (uint64_t)data[1].permitted << 32;
+	return 0;
+}
+
+static int set_caps(uint64_t effective, uint64_t permitted, uint64_t inheritable)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	for (int i = 0; i < 2; i++)
+		data[i] = (struct __user_cap_data_struct){ (uint32_t)(effective >> 32 * i),
+							   (uint32_t)(permitted >> 32 * i),
+							   (uint32_t)(inheritable >> 32 * i) };
+	return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
+}
+
+/* The sets as the config has them; what we do not have ourselves cannot be granted, which is a
+ * warning, says the runtime-spec, and not an error.  Loading seccomp without no_new_privs needs
  * CAP_SYS_ADMIN: it stays in the effective and permitted sets until execve(2), which computes
  * both anew from the bounding, inheritable and ambient sets (capabilities(7)), so it is gone
  * for the program.  That way the profile need not allow capset(2). */
 int op_caps(struct ctx *ctx, const struct op *op)
 {
 	uint64_t effective = (uint64_t)op->num[0], permitted = (uint64_t)op->num[1];
-	uint64_t inheritable = (uint64_t)op->num[2], ambient = (uint64_t)op->num[3];
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2];
+	uint64_t inheritable = (uint64_t)op->num[2], ambient = (uint64_t)op->num[3], have = 0;
+	int r = own_permitted(&have);
 
+	if (r < 0)
+		return r;
+	if ((effective | permitted | inheritable | ambient) & ~have)
+		send_msg(ctx, MSG_WARN, (int64_t)((effective | permitted | inheritable | ambient) & ~have), "capabilities", -1);
 	if (plan_has_after(ctx, OP_SECCOMP) && !plan_has_after(ctx, OP_NO_NEW_PRIVS)) {
 		effective |= 1ull << CAP_SYS_ADMIN;
 		permitted |= 1ull << CAP_SYS_ADMIN;
 	}
-	for (int i = 0; i < 2; i++)
-		data[i] = (struct __user_cap_data_struct){ (uint32_t)(effective >> 32 * i),
-							   (uint32_t)(permitted >> 32 * i),
-							   (uint32_t)(inheritable >> 32 * i) };
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
 		return -errno;
-	if (syscall(SYS_capset, &head, data) < 0)
-		return -errno;
-	for (int cap = 0; cap < 64; cap++)
-		if (ambient >> cap & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
-			return detail(ctx, errno, "ambient capability %d", cap);
-	return 0;
+	r = set_caps(effective & have, permitted & have, inheritable & have);
+	for (int cap = 0; cap < 64 && r == 0; cap++)
+		if (ambient & have & inheritable & permitted & 1ull << cap &&
+		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+			r = detail(ctx, errno, "ambient capability %d", cap);
+	return r;
 }
 
 int op_no_new_privs(struct ctx *ctx, const struct op *op)

@@ -52,6 +52,8 @@ CHOWN_STDIO = 4  # give stdin, stdout, stderr to uid where the kernel lets us
 PIVOT_ROOT = 0
 PIVOT_MOVE = 1  # --no-pivot: MS_MOVE and chroot
 PIVOT_CHROOT = 2  # no mount namespace of its own: chroot only
+# cwd.flags
+CWD_TRY = 1  # no right to enter is no error: a later cwd op tries again as the user
 # mkdir.flags
 MKDIR_OPTIONAL = 1  # a failure is no error (the later chdir says why)
 
@@ -90,7 +92,9 @@ _TABLE = (
     ("propagation", 10, "propagation", "", "set propagation of / to {propagation}"),
     # opens the tree of a source before the user namespace is entered; bind.slot refers to it
     ("tree", 11, "slot flags", "source", "open {source}"),
-    ("rootfs", 12, "", "path", "use {path} as root"),
+    # bind: 1 binds the path on itself (pivot_root wants a mount), 0 only opens it (no mount namespace of its
+    # own); private: 1 first makes the mount private that holds the path, where it may still be shared
+    ("rootfs", 12, "bind private", "path", "use {path} as root"),
     # a new file system; flags are MS_*, copyup 1 copies what was there into the new tmpfs
     ("mount", 13, "flags propagation copyup", "type source dest data", "mount {type} on {dest}{flags}{propagation}"),
     # slot: -1, or the slot of a tree op.  attr_*: MOUNT_ATTR_* to set and clear on the mount
@@ -131,7 +135,7 @@ _TABLE = (
     ("oom_score_adj", 40, "value", "", "set oom_score_adj to {value}"),
     ("rlimit", 41, "resource soft hard", "name", "set {name} to {soft}:{hard}"),
     ("umask", 42, "umask", "", "set umask {umask}"),
-    ("cwd", 43, "", "path", "change directory to {path}"),
+    ("cwd", 43, "flags", "path", "change directory to {path}"),
     ("bounding", 44, "caps", "", "limit the bounding set to {caps}"),
     ("setids", 45, "uid gid flags", "groups", "become uid {uid}, gid {gid}"),
     # the sets are bit masks; with seccomp still to load CAP_SYS_ADMIN stays until execve drops it
