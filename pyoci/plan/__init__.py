@@ -1,0 +1,158 @@
+"""The plan: everything that is going to happen, decided before anything does.
+
+Plan = f(config, facts, options): pure.  The host side does the host's part of it (maps, cgroup,
+hooks, state), libexec/nsexec the ops, in their order.
+"""
+
+from __future__ import annotations
+
+from pyoci import errors
+from pyoci.plan import cgroup, devices, hooks, mounts, namespaces, ops, process, rootfs, sysctl
+from pyoci.plan.draft import Draft
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.plan.cgroup import CgroupPlan
+    from pyoci.plan.facts import Facts
+    from pyoci.plan.options import Options, Target
+
+
+class Plan:
+    """What make() and make_exec() decide.
+
+    ops:          list of ops.Op, what nsexec does
+    fds:          list of str, descriptors the host opens; an op's fd is an index: "fifo", "ns:TYPE:PATH"
+    uid_map:      str, lines for /proc/PID/uid_map ("containerID hostID size\\n"), "" for none
+    gid_map:      str, the same for gid_map
+    cgroup:       cgroup.CgroupPlan or None
+    terminal:     bool, a console op sends a pty master
+    console_size: (rows, columns) or None
+    warnings:     list of str, what is not as asked, and no error
+    hooks:        dict, config["hooks"] or {}
+    rootfs:       str, absolute path of the root file system
+    namespaces:   dict, namespace type -> path to join, "" for a new one
+    """
+
+    __slots__ = (
+        "cgroup",
+        "console_size",
+        "fds",
+        "gid_map",
+        "hooks",
+        "namespaces",
+        "ops",
+        "rootfs",
+        "terminal",
+        "uid_map",
+        "warnings",
+    )
+
+    def __init__(self, draft: Draft, steps: list[ops.Op], process_config: dict[str, Any]) -> None:
+        self.ops = steps
+        self.fds = draft.fds
+        self.uid_map = namespaces.maps(draft, "uidMappings")
+        self.gid_map = namespaces.maps(draft, "gidMappings")
+        self.cgroup: CgroupPlan | None = draft.cgroup
+        self.terminal = bool(process_config.get("terminal"))
+        self.console_size = process.console_size(process_config)
+        self.warnings = draft.warnings
+        self.hooks: dict[str, Any] = draft.config.get("hooks") or {}
+        self.rootfs: str = draft.config["root"]["path"]
+        self.namespaces = draft.namespaces
+
+
+# what needs code of a later version, and must not be passed over in silence (row L24)
+_UNSUPPORTED = ("mountLabel", "personality", "memoryPolicy", "intelRdt", "netDevices")
+
+
+def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
+    """The plan of a container: everything up to waiting for `start`, and what comes after it.
+
+    config: validated (spec.validate), its paths absolute (bundle.load).
+    Raises errors.InvalidConfig for what the schema cannot say: a sysctl of the host, a mount over /proc,
+    an id that is not mapped, a feature this version lacks.
+    """
+    draft = Draft(config, facts, options, namespaces.table(config))
+    for key in _UNSUPPORTED:
+        if draft.linux.get(key):
+            raise errors.InvalidConfig(f"linux.{key} is not supported", where=f"/linux/{key}")
+    draft.cgroup = cgroup.make(config, facts, options)
+    program = config.get("process") or {}
+    # a list of parts, in order; those that put something on draft (trees, late, fds) are made first where it matters
+    entering = namespaces.enter(draft)
+    root = _root(draft, program)
+    steps = [*process.early(program), *draft.trees, *entering, *process.session(draft), *root]
+    return Plan(draft, steps + _program(draft, program), program)
+
+
+def _root(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
+    """The container's root and system, up to and including the change of root."""
+    steps = rootfs.begin(draft)
+    steps += mounts.make(draft)
+    steps += devices.make(draft)
+    steps += rootfs.restrict(draft)
+    if program:
+        steps += process.console(program, bind=True)
+    steps += draft.sync_cgroup()
+    steps += _names(draft)
+    steps += sysctl.make(draft)
+    if hooks.on_host(draft.config.get("hooks") or {}):
+        steps.append(ops.op("sync", sync=ops.SYNC_HOOKS, where="/hooks"))
+    steps += hooks.make(draft, "createContainer")
+    if program:
+        steps += process.working_directory(program)
+    return steps + rootfs.finish(draft)
+
+
+def _program(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
+    """The process, the point where create ends and start begins, and execve.
+
+    Row L05: without a process there is a container that waits, and `start` refuses it.
+    """
+    fd = len(draft.fds)
+    draft.fds.append("fifo")
+    wait = [ops.op("ready"), ops.op("fifo", fd=fd)]
+    if not program:
+        return wait
+    steps = process.make(draft, program) + wait
+    return steps + hooks.make(draft, "startContainer") + process.last(draft, program)
+
+
+def _names(draft: Draft) -> list[ops.Op]:
+    """Rows P19, P20."""
+    steps = []
+    for key in ("hostname", "domainname"):
+        name = draft.config.get(key)
+        if name:
+            if "uts" not in draft.namespaces:
+                raise errors.InvalidConfig(
+                    f"{key} needs the container's own uts namespace",
+                    where=f"/{key}",
+                    hint='add {"type": "uts"} to linux.namespaces',
+                )
+            steps.append(ops.op(key, name, where=f"/{key}"))
+    return steps
+
+
+def make_exec(
+    process_config: dict[str, Any], config: dict[str, Any], target: Target, facts: Facts, options: Options
+) -> Plan:
+    """The plan of one more process in a running container.
+
+    process_config: complete: what the command line leaves out comes from config["process"] (row P21).
+    config: the one frozen at create.  Raises errors.InvalidConfig.
+    """
+    draft = Draft(config, facts, options, dict(target.namespaces))
+    steps = process.early(process_config)
+    steps += namespaces.join(draft, target.namespaces)
+    steps += namespaces.become_root(draft)
+    steps += namespaces.fork(target.namespaces)
+    if options.cgroup_manager != "disabled":
+        steps.append(ops.op("sync", sync=ops.SYNC_CGROUP))
+    steps += process.session(draft)
+    steps.append(ops.op("root_here"))
+    steps += process.console(process_config, bind=False)
+    steps += process.make(draft, process_config)
+    return Plan(draft, steps + process.last(draft, process_config), process_config)

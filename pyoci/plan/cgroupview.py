@@ -1,0 +1,95 @@
+"""Mounts of type cgroup and cgroup2: what a container sees of its cgroups (row M17)."""
+
+from __future__ import annotations
+
+from pyoci import linux
+from pyoci.plan import ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.plan.draft import Draft
+    from pyoci.plan.mountopts import Wanted
+
+_FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+_ATTRS = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV | linux.MOUNT_ATTR_NOEXEC
+
+
+def make(draft: Draft, wanted: Wanted, kind: str, dest: str, where: str) -> list[ops.Op]:
+    """The view below dest.  The process has to be in its cgroup, and in its cgroup namespace, before."""
+    steps = draft.sync_cgroup()
+    if kind == "cgroup2" or draft.facts.cgroup_mode == "unified":
+        return [*steps, _unified(draft, wanted, dest, where)]
+    return steps + _legacy(draft, wanted, dest, where)
+
+
+def _unified(draft: Draft, wanted: Wanted, dest: str, where: str) -> ops.Op:
+    """A new mount shows the cgroup namespace's root.  A user namespace may make one only together with a
+    cgroup namespace of its own; else the host's mount is bound, as runc does."""
+    if draft.limited and "cgroup" not in draft.namespaces and draft.facts.cgroup_unified:
+        source = draft.facts.cgroup_unified
+        return ops.op(
+            "bind",
+            source,
+            dest,
+            slot=draft.source(source, 0, where),
+            attr_set=wanted.on | wanted.rec_on,
+            attr_clr=wanted.off | wanted.rec_off,
+            propagation=wanted.propagation,
+            where=where,
+        )
+    data = ",".join(wanted.data)
+    flags = wanted.ms_flags()
+    return ops.op("mount", "cgroup2", "cgroup", dest, data, flags=flags, propagation=wanted.propagation, where=where)
+
+
+def _legacy(draft: Draft, wanted: Wanted, dest: str, where: str) -> list[ops.Op]:
+    """v1: a tmpfs with one mount per hierarchy, and a link for each controller that shares one."""
+    read_only = wanted.ms_flags() & linux.MS_RDONLY
+    steps = [
+        ops.op(
+            "mount", "tmpfs", "tmpfs", dest, "mode=755", flags=_FLAGS, propagation=wanted.propagation, where=where
+        )
+    ]
+    links = []
+    for mount_point, controllers in _hierarchies(draft).items():
+        name = mount_point.rpartition("/")[2]
+        target = f"{dest}/{name}"
+        if "cgroup" in draft.namespaces:
+            data = ",".join(controllers)
+            step = ops.op("mount", "cgroup", "cgroup", target, data, flags=_FLAGS | read_only, where=where)
+        else:
+            step = _bind(draft, own_directory(draft, controllers[0]), target, read_only, where)
+        steps.append(step)
+        shared = [c for c in controllers if c != name and not c.startswith("name=")]
+        links += [ops.op("symlink", name, f"{dest}/{c}", flags=ops.KEEP, where=where) for c in shared]
+    if read_only:
+        draft.late.append(ops.op("remount", dest, b"", attr_set=linux.MOUNT_ATTR_RDONLY, where=where))
+    return steps + links
+
+
+def _bind(draft: Draft, source: str, target: str, read_only: int, where: str) -> ops.Op:
+    attributes = _ATTRS | (linux.MOUNT_ATTR_RDONLY if read_only else 0)
+    flags = ops.BIND_RECURSIVE
+    slot = draft.source(source, flags, where)
+    return ops.op("bind", source, target, slot=slot, flags=flags, attr_set=attributes, where=where)
+
+
+def _hierarchies(draft: Draft) -> dict[str, list[str]]:
+    """Mount point -> the controllers it holds."""
+    result: dict[str, list[str]] = {}
+    for controller, mount_point in draft.facts.cgroup_mounts.items():
+        result.setdefault(mount_point, []).append(controller)
+    return result
+
+
+def own_directory(draft: Draft, controller: str) -> str:
+    """Where the container's own cgroup of a v1 controller lies on the host."""
+    facts = draft.facts
+    mount_point = facts.cgroup_mounts[controller]
+    if draft.cgroup is not None and controller in draft.cgroup.dirs:
+        return draft.cgroup.dirs[controller]
+    own = facts.cgroup_own.get(controller, "/")
+    root = facts.cgroup_roots.get(controller, "/").rstrip("/")
+    if own.startswith(root + "/"):
+        own = own[len(root) :]
+    return (mount_point + own).rstrip("/")

@@ -1,0 +1,98 @@
+"""What the builders of one plan share while it is made."""
+
+from __future__ import annotations
+
+from pyoci.plan import ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.plan.cgroup import CgroupPlan
+    from pyoci.plan.facts import Facts
+    from pyoci.plan.options import Options
+
+
+class Draft:
+    """A plan in the making.
+
+    config, facts, options: what it is made of
+    linux:      dict, config["linux"] or {}
+    namespaces: dict, type -> path to join, "" for a new one; absent ones are inherited
+    cgroup:     the cgroup part, or None
+    fds:        descriptors the host side has to open
+    trees:      `tree` ops: bind sources that are opened before the host's rights are given up
+    late:       ops that make read-only what had to be writable while the root was being set up
+    warnings:   what is not as asked, and no error
+    """
+
+    __slots__ = (
+        "cgroup",
+        "config",
+        "facts",
+        "fds",
+        "in_cgroup",
+        "late",
+        "linux",
+        "namespaces",
+        "options",
+        "trees",
+        "warnings",
+    )
+
+    def __init__(self, config: dict[str, Any], facts: Facts, options: Options, namespaces: dict[str, str]) -> None:
+        self.config = config
+        self.facts = facts
+        self.options = options
+        self.linux: dict[str, Any] = config.get("linux") or {}
+        self.namespaces = namespaces
+        self.cgroup: CgroupPlan | None = None
+        self.fds: list[str] = []
+        self.trees: list[ops.Op] = []
+        self.late: list[ops.Op] = []
+        self.warnings: list[str] = []
+        self.in_cgroup = False
+
+    @property
+    def limited(self) -> bool:
+        """Whether the process has no rights over the initial user namespace's objects: no mknod, no host's files."""
+        return "user" in self.namespaces or self.facts.userns or self.facts.euid != 0
+
+    def source(self, path: str, flags: int, where: str) -> int:
+        """The slot of a bind source, or -1 when the process may open it as itself.
+
+        Host root that enters a user namespace loses the right to search the host's directories,
+        so the source is opened before.
+        """
+        if "user" not in self.namespaces or self.facts.userns or self.facts.euid != 0:
+            return -1
+        self.trees.append(ops.op("tree", path, slot=len(self.trees), flags=flags, where=where))
+        return len(self.trees) - 1
+
+    def sync_cgroup(self) -> list[ops.Op]:
+        """Wait until the host has put us into the cgroup, and only then make the cgroup namespace: its
+        root is the cgroup we are in.  Once: what needs it early (a cgroup mount) calls first."""
+        if self.in_cgroup:
+            return []
+        self.in_cgroup = True
+        steps = []
+        if self.cgroup is not None:
+            steps.append(ops.op("sync", sync=ops.SYNC_CGROUP, where="/linux/cgroupsPath"))
+        if self.namespaces.get("cgroup") == "":
+            steps.append(ops.op("unshare", namespaces=CLONE_NEWCGROUP, where="/linux/namespaces"))
+        return steps
+
+
+CLONE_NEWCGROUP = 0x02000000
+
+
+def clean(path: str) -> str:
+    """path without "", "." and ".." components, absolute: how it reads if nothing on it is a symlink."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            if parts:
+                parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)

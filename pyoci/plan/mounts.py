@@ -1,0 +1,162 @@
+"""The mounts of config.json in their order (rows M03 to M17, M23, M24)."""
+
+from __future__ import annotations
+
+from pyoci import errors, linux
+from pyoci.plan import cgroupview, mountopts, ops
+from pyoci.plan.draft import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.plan.draft import Draft
+
+# What lxcfs puts over procfs; nothing else may be mounted under /proc (CVE-2019-16884 and kin: a
+# procfs file that is a plain file takes LSM labels and sysctls into the void).
+OVER_PROC = frozenset(
+    "/proc/cpuinfo /proc/diskstats /proc/meminfo /proc/stat /proc/swaps /proc/uptime /proc/loadavg /proc/slabinfo "
+    "/proc/net/dev /proc/sys/kernel/ns_last_pid /proc/sys/crypto/fips_enabled".split()
+)
+
+
+def make(draft: Draft) -> list[ops.Op]:
+    """The ops of all mounts.  What is to be read-only but still has things made in it is put on draft.late.
+
+    Raises InvalidConfig for a mount without what it needs, and for one over /proc.
+    """
+    steps: list[ops.Op] = []
+    for index, mount in enumerate(draft.config.get("mounts") or ()):
+        steps += _one(draft, mount, f"/mounts/{index}")
+    return steps
+
+
+def bound(config: dict[str, Any], path: str) -> bool:
+    """Whether the config binds something on path."""
+    return any(clean(m["destination"]) == path and is_bind(m) for m in config.get("mounts") or ())
+
+
+def is_bind(mount: dict[str, Any]) -> bool:
+    """Row M05; type "bind" alone is taken for a bind mount as well, there is no such file system."""
+    options = mount.get("options") or ()
+    return "bind" in options or "rbind" in options or mount.get("type") == "bind"
+
+
+def _one(draft: Draft, mount: dict[str, Any], where: str) -> list[ops.Op]:
+    wanted = mountopts.parse(mount.get("options") or [], where)
+    for key in ("uidMappings", "gidMappings"):
+        if mount.get(key):
+            raise errors.InvalidConfig("id-mapped mounts are not supported", where=f"{where}/{key}")
+    dest = clean(mount["destination"])
+    kind = mount.get("type") or ""
+    if wanted.copyup and kind != "tmpfs":
+        raise errors.InvalidConfig("tmpcopyup is an option of tmpfs only", where=f"{where}/options")
+    if wanted.remount:
+        return [_remount(wanted, kind == "bind", dest, where)]
+    _check(mount, dest, where)
+    if is_bind(mount):
+        return _bind(draft, wanted, mount, dest, where)
+    if kind in ("cgroup", "cgroup2"):
+        return cgroupview.make(draft, wanted, kind, dest, where)
+    return _filesystem(draft, wanted, mount, dest, where)
+
+
+def _check(mount: dict[str, Any], dest: str, where: str) -> None:
+    """Row M23, as far as the words tell; nsexec checks what the path comes to in the root."""
+    bind = is_bind(mount)
+    kind = mount.get("type")
+    if not bind and not kind:
+        raise errors.InvalidConfig(f"the mount on {dest} has neither a type nor bind or rbind", where=where)
+    if bind and not mount.get("source"):
+        raise errors.InvalidConfig(f"the bind mount on {dest} has no source", where=where)
+    if dest == "/":
+        raise errors.InvalidConfig(
+            "a mount on / would hide the root file system", where=f"{where}/destination", hint="set root.path"
+        )
+    allowed = True
+    if dest == "/proc":
+        allowed = clean(mount["source"]) == "/proc" if bind else kind == "proc"
+    elif dest.startswith("/proc/"):
+        allowed = dest in OVER_PROC
+    if not allowed:
+        raise errors.InvalidConfig(
+            f"{dest} cannot be mounted on: it is procfs, or inside it",
+            where=f"{where}/destination",
+            hint='/proc takes type "proc" only; under it only the files of lxcfs may be covered',
+        )
+
+
+def _filesystem(
+    draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], dest: str, where: str
+) -> list[ops.Op]:
+    kind = mount["type"]
+    flags = wanted.ms_flags()
+    # in a tmpfs the mount points of later mounts, and in /dev the devices, are still to be made (row M24)
+    if flags & linux.MS_RDONLY and (kind == "tmpfs" or dest == "/dev"):
+        flags &= ~linux.MS_RDONLY
+        read_only_later(draft, dest, where)
+    return [
+        ops.op(
+            "mount",
+            kind,
+            mount.get("source") or kind,
+            dest,
+            ",".join(wanted.data),
+            flags=flags,
+            propagation=wanted.propagation,
+            copyup=wanted.copyup,
+            where=where,
+        )
+    ]
+
+
+def read_only_later(draft: Draft, dest: str, where: str) -> None:
+    """Make dest read-only when everything is in place."""
+    draft.late.append(ops.op("remount", dest, b"", attr_set=linux.MOUNT_ATTR_RDONLY, where=where))
+
+
+def _bind(draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], dest: str, where: str) -> list[ops.Op]:
+    if wanted.data or wanted.flags:
+        words = ",".join(wanted.data) or "flags of a file system"
+        draft.warnings.append(f"{where}/options: {words}: no effect on a bind mount")
+    if dest == "/dev" and wanted.on & linux.MOUNT_ATTR_RDONLY:
+        wanted.on &= ~linux.MOUNT_ATTR_RDONLY
+        read_only_later(draft, dest, where)
+    flags = ops.BIND_RECURSIVE if wanted.bind == ops.BIND_RECURSIVE else 0
+    source = mount["source"]
+    slot = draft.source(source, flags, f"{where}/source")
+    if dest in OVER_PROC:
+        flags |= ops.BIND_OVER_PROC
+    return [
+        ops.op(
+            "bind",
+            source,
+            dest,
+            slot=slot,
+            flags=flags,
+            attr_set=wanted.on,
+            attr_clr=wanted.off,
+            rec_set=wanted.rec_on,
+            rec_clr=wanted.rec_off,
+            propagation=wanted.propagation,
+            where=where,
+        )
+    ]
+
+
+def _remount(wanted: mountopts.Wanted, bind: bool, dest: str, where: str) -> ops.Op:
+    """Row M06 remount.  With bind only the mount changes; else the file system under it too, as mount(8) does."""
+    whole = not (bind or wanted.bind)
+    return ops.op(
+        "remount",
+        dest,
+        ",".join(wanted.data) if whole else "",
+        attr_set=wanted.on,
+        attr_clr=wanted.off,
+        rec_set=wanted.rec_on,
+        rec_clr=wanted.rec_off,
+        propagation=wanted.propagation,
+        sb=whole,
+        sb_flags=wanted.ms_flags() if whole else 0,
+        where=where,
+    )

@@ -1,0 +1,139 @@
+"""Namespaces: which are joined, which are made, and in which order (rows N01 to N09)."""
+
+from __future__ import annotations
+
+from pyoci import errors, linux
+from pyoci.plan import ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.plan.draft import Draft
+
+
+def table(config: dict[str, Any]) -> dict[str, str]:
+    """Namespace type -> path to join, "" for a new one.  Raises InvalidConfig for an unknown or doubled type."""
+    result: dict[str, str] = {}
+    for index, entry in enumerate((config.get("linux") or {}).get("namespaces") or ()):
+        kind = entry["type"]
+        where = f"/linux/namespaces/{index}/type"
+        if kind not in linux.NAMESPACES:
+            raise errors.InvalidConfig(f"unknown namespace type {kind!r}", where=where)
+        if kind in result:
+            raise errors.InvalidConfig(f"duplicate namespace type {kind!r}", where=where)
+        result[kind] = entry.get("path") or ""
+    return result
+
+
+def pointer(config: dict[str, Any], kind: str) -> str:
+    """Where config.json asks for the namespace of that type."""
+    for index, entry in enumerate((config.get("linux") or {}).get("namespaces") or ()):
+        if entry["type"] == kind:
+            return f"/linux/namespaces/{index}"
+    return "/linux/namespaces"
+
+
+def enter(draft: Draft) -> list[ops.Op]:
+    """From the runtime's namespaces into the container's; the cgroup namespace comes later."""
+    _check(draft)
+    steps = join(draft, draft.namespaces)
+    if draft.namespaces.get("user") == "":
+        where = pointer(draft.config, "user")
+        steps.append(ops.op("unshare", namespaces=linux.NAMESPACES["user"], where=where))
+        steps.append(ops.op("sync", sync=ops.SYNC_MAPS, where="/linux/uidMappings"))
+    steps += become_root(draft)
+    steps += _unshare(draft)
+    steps += _clocks(draft)
+    steps += fork(draft.namespaces)
+    return steps
+
+
+def join(draft: Draft, namespaces: dict[str, str]) -> list[ops.Op]:
+    """One group of joins.  The mount namespace is last but one, since it changes what "/" is; the user
+    namespace is last: host root may join the others only as long as it is host root, and nsexec tries
+    again after it those that belong to it."""
+    steps = []
+    kinds = [kind for kind, path in namespaces.items() if path and kind not in ("mount", "user")]
+    for kind in [*kinds, "mount", "user"]:
+        path = namespaces.get(kind)
+        if path:
+            where = pointer(draft.config, kind)
+            steps.append(ops.op("join", path, kind=linux.NAMESPACES[kind], fd=len(draft.fds), where=where))
+            draft.fds.append(f"ns:{kind}:{path}")
+    return steps
+
+
+def become_root(draft: Draft) -> list[ops.Op]:
+    """In a user namespace of its own the process is root of it, or its files belong to nobody."""
+    if "user" not in draft.namespaces:
+        return []
+    new = draft.namespaces["user"] == ""
+    uid = 0 if not new or mapped(draft.linux.get("uidMappings"), 0) else ops.UNCHANGED
+    gid = 0 if not new or mapped(draft.linux.get("gidMappings"), 0) else ops.UNCHANGED
+    return [ops.op("setids", b"", uid=uid, gid=gid)]
+
+
+def fork(namespaces: dict[str, str]) -> list[ops.Op]:
+    """setns(2) and unshare(2) of a pid or time namespace hold for children only."""
+    return [ops.op("fork")] if "pid" in namespaces or "time" in namespaces else []
+
+
+def _unshare(draft: Draft) -> list[ops.Op]:
+    new = 0
+    for kind, path in draft.namespaces.items():
+        if not path and kind not in ("user", "cgroup"):
+            new |= linux.NAMESPACES[kind]
+    return [ops.op("unshare", namespaces=new, where="/linux/namespaces")] if new else []
+
+
+def _clocks(draft: Draft) -> list[ops.Op]:
+    """Row N07: the offsets can be set only before the first process is in the new time namespace."""
+    lines = []
+    for clock, offset in (draft.linux.get("timeOffsets") or {}).items():
+        lines.append(f"{clock} {offset.get('secs') or 0} {offset.get('nanosecs') or 0}\n")
+    if not lines:
+        return []
+    if draft.namespaces.get("time") != "":
+        raise errors.InvalidConfig(
+            "clock offsets need a new time namespace",
+            where="/linux/timeOffsets",
+            hint='add {"type": "time"} to linux.namespaces',
+        )
+    return [ops.op("timens", "".join(lines), where="/linux/timeOffsets")]
+
+
+def _check(draft: Draft) -> None:
+    if "user" not in draft.namespaces:
+        for key in ("uidMappings", "gidMappings"):
+            if draft.linux.get(key):
+                raise errors.InvalidConfig(
+                    "id mappings without a user namespace",
+                    where=f"/linux/{key}",
+                    hint='add {"type": "user"} to linux.namespaces',
+                )
+        if draft.facts.euid != 0:
+            raise errors.InvalidConfig(
+                "without root rights a container needs a user namespace of its own",
+                where="/linux/namespaces",
+                hint='add {"type": "user"} and mappings: `pyoci spec --rootless` shows how',
+            )
+    elif draft.namespaces["user"] == "":
+        for key in ("uidMappings", "gidMappings"):
+            if not draft.linux.get(key):
+                raise errors.InvalidConfig(f"a new user namespace needs linux.{key}", where=f"/linux/{key}")
+
+
+def maps(draft: Draft, key: str) -> str:
+    """The lines of uid_map or gid_map, "" unless a user namespace is made.
+
+    A joined one has its maps already: what the config says of them is the engine's note (row N09).
+    """
+    if draft.namespaces.get("user") != "":
+        return ""
+    return "".join([f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in draft.linux.get(key) or ()])
+
+
+def mapped(mappings: list[dict[str, Any]] | None, number: int) -> bool:
+    """Whether the id exists in a user namespace with these mappings."""
+    return any(m["containerID"] <= number < m["containerID"] + m["size"] for m in mappings or ())

@@ -1,0 +1,62 @@
+"""What the command line or the caller of the library decides about a plan: records without behaviour."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyoci.plan.seccomp import Program
+
+
+class Options:
+    """How a container or a process in it is to be made.
+
+    id:             str, id of the container
+    bundle:         str, absolute path of the bundle
+    cgroup_manager: str, "cgroupfs", "systemd" or "disabled"
+    no_pivot:       bool, MS_MOVE and chroot in place of pivot_root (a root file system on the initramfs)
+    no_new_keyring: bool, keep the caller's session keyring
+    preserve_fds:   int, count of descriptors from 3 on that the program inherits
+    state:          dict, OCI state without status and pid: what the in-container hooks get on stdin
+    seccomp:        function from linux.seccomp to the compiled Program, or None: compile it here.
+                    The host side passes one that looks into its cache first.
+    """
+
+    __slots__ = ("bundle", "cgroup_manager", "id", "no_new_keyring", "no_pivot", "preserve_fds", "seccomp", "state")
+
+    def __init__(
+        self,
+        id: str,
+        bundle: str,
+        *,
+        cgroup_manager: str = "cgroupfs",
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        preserve_fds: int = 0,
+        state: dict[str, Any] | None = None,
+        seccomp: Callable[[dict[str, Any]], Program] | None = None,
+    ) -> None:
+        self.id = id
+        self.bundle = bundle
+        self.cgroup_manager = cgroup_manager
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.preserve_fds = preserve_fds
+        self.state = state or {}
+        self.seccomp = seccomp
+
+
+class Target:
+    """The container that `exec` enters.
+
+    pid:        int, its init process
+    namespaces: dict, namespace type -> "/proc/PID/ns/FILE", only those that differ from the runtime's
+    """
+
+    __slots__ = ("namespaces", "pid")
+
+    def __init__(self, pid: int, namespaces: dict[str, str]) -> None:
+        self.pid = pid
+        self.namespaces = namespaces

@@ -1,0 +1,213 @@
+"""The process: one road for init and for exec (rows P01 to P21).
+
+The order matters: capabilities are needed for the steps before they are dropped, the change of ids
+clears them, and seccomp is last, because the profile need not allow what nsexec still has to do.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from pyoci import errors, linux
+from pyoci.plan import namespaces, ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.plan.draft import Draft
+
+# linux.capabilities sets in the order in which one limits the next
+_SETS = ("bounding", "permitted", "inheritable", "effective", "ambient")
+# what needs code of a later version, and must not be passed over in silence (row L24)
+_UNSUPPORTED = ("apparmorProfile", "selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity")
+
+
+def early(process: dict[str, Any]) -> list[ops.Op]:
+    """What needs the rights of the host: the out-of-memory score (row P12)."""
+    value = process.get("oomScoreAdj")
+    return [] if value is None else [ops.op("oom_score_adj", value=value, where="/process/oomScoreAdj")]
+
+
+def session(draft: Draft) -> list[ops.Op]:
+    """A session without a controlling terminal, and a keyring of the container's own."""
+    steps = [ops.op("setsid")]
+    if not draft.options.no_new_keyring:
+        steps.append(ops.op("keyring", f"_ses.{draft.options.id}"))
+    return steps
+
+
+def console(process: dict[str, Any], *, bind: bool) -> list[ops.Op]:
+    """Rows P01, P02: a pty on stdio; bind: also on /dev/console (init only)."""
+    if not process.get("terminal"):
+        return []
+    height, width = console_size(process) or (0, 0)
+    uid = process["user"]["uid"]
+    return [ops.op("console", height=height, width=width, uid=uid, bind=bind, where="/process/terminal")]
+
+
+def console_size(process: dict[str, Any]) -> tuple[int, int] | None:
+    """(rows, columns) asked for, or None.  Without a terminal it does not count."""
+    size = process.get("consoleSize")
+    return (size["height"], size["width"]) if size and process.get("terminal") else None
+
+
+def working_directory(process: dict[str, Any]) -> list[ops.Op]:
+    """A cwd that is not there is made, as every runtime does; while the root can still be written to."""
+    return [ops.op("mkdir", process["cwd"], mode=0o755, flags=ops.MKDIR_OPTIONAL, where="/process/cwd")]
+
+
+def make(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
+    """From the finished root to the point where only execve is left; then come ready, fifo, hooks, and last()."""
+    for key in _UNSUPPORTED:
+        if process.get(key):
+            raise errors.InvalidConfig(f"process.{key} is not supported", where=f"/process/{key}")
+    bounding, caps = _capabilities(draft, process)
+    umask = process["user"].get("umask")
+    steps = _rlimits(process)
+    # Row P18: unset means the caller's.  nsexec itself runs with 0.
+    steps.append(ops.op("umask", umask=draft.facts.umask if umask is None else umask, where="/process/user/umask"))
+    steps.append(bounding)
+    steps.append(_ids(draft, process))
+    steps.append(ops.op("cwd", process["cwd"], where="/process/cwd"))
+    steps.append(caps)
+    if process.get("noNewPrivileges"):
+        steps.append(ops.op("no_new_privs", where="/process/noNewPrivileges"))
+    env = process.get("env") or []
+    if not any(variable.startswith("HOME=") for variable in env):
+        steps.append(ops.op("home", uid=process["user"]["uid"]))
+    steps.append(ops.op("lookup", _args(process)[0], _variable(env, "PATH"), where="/process/args/0"))
+    return steps
+
+
+def last(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
+    """Seccomp and execve: nothing may come between them."""
+    steps = _seccomp(draft)
+    args = _args(process)
+    env = process.get("env") or []
+    preserve = draft.options.preserve_fds
+    return [*steps, ops.op("exec", *args, *env, argc=len(args), envc=len(env), preserve=preserve, where="/process/args")]
+
+
+def _args(process: dict[str, Any]) -> list[str]:
+    args: list[str] = process.get("args") or []
+    if not args or not args[0]:
+        raise errors.InvalidConfig("there is no program to execute", where="/process/args")
+    return args
+
+
+def _variable(env: list[str], name: str) -> str:
+    """The value of a variable, "" when it is not set: then the program is not found, as with runc."""
+    for variable in env:
+        if variable.startswith(name + "="):
+            return variable[len(name) + 1 :]
+    return ""
+
+
+def _rlimits(process: dict[str, Any]) -> list[ops.Op]:
+    """Rows P06, P07."""
+    steps = []
+    seen = set()
+    for index, limit in enumerate(process.get("rlimits") or ()):
+        where = f"/process/rlimits/{index}"
+        name = limit["type"]
+        if name not in linux.RLIMITS:
+            raise errors.InvalidConfig(f"unknown resource limit {name!r}", where=f"{where}/type")
+        if name in seen:
+            raise errors.InvalidConfig(f"duplicate resource limit {name}", where=f"{where}/type")
+        seen.add(name)
+        soft, hard = _signed(limit["soft"]), _signed(limit["hard"])
+        steps.append(ops.op("rlimit", name, resource=linux.RLIMITS[name], soft=soft, hard=hard, where=where))
+    return steps
+
+
+def _signed(value: int) -> int:
+    """A u64 as the i64 of the same bits: RLIM_INFINITY becomes -1."""
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _ids(draft: Draft, process: dict[str, Any]) -> ops.Op:
+    """Row P17."""
+    user = process["user"]
+    groups: list[int] = user.get("additionalGids") or []
+    _check_mapped(draft, user, groups)
+    flags = ops.KEEPCAPS
+    if not _setgroups_denied(draft):
+        flags |= ops.SETGROUPS
+    elif groups:
+        raise errors.InvalidConfig(
+            "additional groups cannot be set without root rights",
+            where="/process/user/additionalGids",
+            hint="map a range of ids with newgidmap (/etc/subgid), or leave additionalGids out",
+        )
+    # host root with uid 0 may use stdio whoever owns it
+    if user["uid"] or draft.limited:
+        flags |= ops.CHOWN_STDIO
+    packed = struct.pack(f"<{len(groups)}I", *groups)
+    return ops.op("setids", packed, uid=user["uid"], gid=user["gid"], flags=flags, where="/process/user")
+
+
+def _setgroups_denied(draft: Draft) -> bool:
+    """The kernel lets an unprivileged user map just himself, and then denies setgroups(2) (user_namespaces(7))."""
+    mappings = draft.linux.get("gidMappings") or ()
+    return draft.facts.euid != 0 and len(mappings) == 1 and mappings[0]["size"] == 1
+
+
+def _check_mapped(draft: Draft, user: dict[str, Any], groups: list[int]) -> None:
+    if draft.namespaces.get("user") != "":
+        return
+    wanted = [("uid", "uidMappings", "/process/user/uid", user["uid"])]
+    wanted.append(("gid", "gidMappings", "/process/user/gid", user["gid"]))
+    for index, group in enumerate(groups):
+        wanted.append(("gid", "gidMappings", f"/process/user/additionalGids/{index}", group))
+    for name, key, where, number in wanted:
+        if not namespaces.mapped(draft.linux.get(key), number):
+            raise errors.InvalidConfig(
+                f"{name} {number} is not mapped in the user namespace", where=where, hint=f"add it to linux.{key}"
+            )
+
+
+def _capabilities(draft: Draft, process: dict[str, Any]) -> tuple[ops.Op, ops.Op]:
+    """The bounding and the caps op.  No capabilities in the config means none, as with runc; what cannot be
+    granted is left out with a warning (row P10)."""
+    where = "/process/capabilities"
+    given = process.get("capabilities") or {}
+    masks = {name: _mask(draft, given.get(name) or (), f"{where}/{name}") for name in _SETS}
+    beyond = masks["effective"] & ~masks["permitted"]
+    if beyond:
+        words = ops.describe_caps(beyond)
+        draft.warnings.append(f"{where}/effective: {words}: not in the permitted set, left out")
+        masks["effective"] &= masks["permitted"]
+    # buildah asks for all of its set as ambient, with nothing inheritable: without a word, as with runc
+    masks["ambient"] &= masks["permitted"] & masks["inheritable"]
+    bounding = ops.op("bounding", caps=masks.pop("bounding"), where=f"{where}/bounding")
+    return bounding, ops.op("caps", where=where, **masks)
+
+
+def _mask(draft: Draft, names: list[str] | tuple[str, ...], where: str) -> int:
+    mask = 0
+    for name in names:
+        bit = linux.CAPABILITY_BIT.get(name)
+        if bit is None:
+            draft.warnings.append(f"{where}: unknown capability {name}, left out")
+        elif bit > draft.facts.last_cap:
+            draft.warnings.append(f"{where}: this kernel has no {name}, left out")
+        else:
+            mask |= 1 << bit
+    return mask
+
+
+def _seccomp(draft: Draft) -> list[ops.Op]:
+    profile = draft.linux.get("seccomp")
+    if not profile:
+        return []
+    if draft.options.seccomp is not None:
+        program = draft.options.seccomp(profile)
+    else:
+        from pyoci.plan import seccomp
+
+        program = seccomp.compile(profile, draft.facts.arch)
+    if program.listener:
+        raise errors.InvalidConfig("seccomp listeners are not supported", where="/linux/seccomp")
+    draft.warnings += program.warnings
+    return [ops.op("seccomp", program.code, flags=program.flags, where="/linux/seccomp")]
