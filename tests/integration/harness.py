@@ -13,12 +13,14 @@ import ctypes
 import functools
 import json
 import os
+import pty
 import select
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -86,6 +88,18 @@ def until(condition: Callable[[], Any], what: str, timeout: float = 5.0) -> None
         time.sleep(0.005)
 
 
+def wait_for(pid: int) -> int:
+    """Exit code (or -signal) of a child, or of a process that the runtime left to us, its subreaper."""
+    fd = os.pidfd_open(pid)
+    try:
+        ready, _, _ = select.select([fd], [], [], TIMEOUT)
+        assert ready, f"process {pid} still runs after {TIMEOUT:g} s"
+    finally:
+        os.close(fd)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
 # -- the rootfs -----------------------------------------------------------------------------
 
 ETC = {
@@ -138,7 +152,7 @@ DEFAULT: dict[str, Any] = {
         "args": ["true"],
         "env": ["PATH=/bin", "TERM=xterm"],
         "cwd": "/",
-        "capabilities": {name: BASIC_CAPS for name in ("bounding", "effective", "permitted")},
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), BASIC_CAPS),
         "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
         "noNewPrivileges": True,
     },
@@ -244,6 +258,38 @@ def read_until(fd: int, text: str, timeout: float = 5.0) -> str:
             break
         seen += chunk
     return seen.decode()
+
+
+class Terminal:
+    """A program on a pty of its own, as from a person's shell; use as a context."""
+
+    def __init__(self, argv: list[str], rows: int = 24, columns: int = 80) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            termios.tcsetwinsize(0, (rows, columns))
+            os.execvp(argv[0], argv)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def read(self, text: str) -> str:
+        """Read until text appears; "" reads to the end."""
+        return read_until(self.fd, text)
+
+    def resize(self, rows: int, columns: int) -> None:
+        termios.tcsetwinsize(self.fd, (rows, columns))
+
+    def modes(self) -> list[Any]:
+        return termios.tcgetattr(self.fd)
+
+    def wait(self) -> int:
+        return wait_for(self.pid)
 
 
 class Box:
@@ -401,22 +447,11 @@ class Box:
     def delete(self, *options: str, check: bool = True) -> Result:
         return self.rt("delete", *options, self.id, check=check)
 
-    def wait(self, pid: int) -> int:
-        """Exit code (or -signal) of a process that the runtime left to us, its subreaper."""
-        fd = os.pidfd_open(pid)
-        try:
-            ready, _, _ = select.select([fd], [], [], TIMEOUT)
-            assert ready, f"process {pid} still runs after {TIMEOUT:g} s"
-        finally:
-            os.close(fd)
-        _, status = os.waitpid(pid, 0)
-        return os.waitstatus_to_exitcode(status)
-
     def finish(self) -> int:
         """Start a created container and wait for its exit code."""
         pid = self.pid
         self.start()
-        return self.wait(pid)
+        return wait_for(pid)
 
     def logs(self) -> str:
         """What a container made by create wrote to its stdout."""
@@ -455,7 +490,7 @@ def mounts() -> list[str]:
 
 def cgroups(prefix: str = PREFIX) -> set[str]:
     """Every cgroup directory, in any hierarchy, with prefix in its path."""
-    found = set()
+    found: set[str] = set()
     for top, names, _ in os.walk("/sys/fs/cgroup"):
         found.update(os.path.join(top, name) for name in names if prefix in os.path.join(top, name))
     return found
@@ -525,8 +560,8 @@ class Host:
         for target in reversed(_extra(self.mounts, mounts())):
             umount(target)
         for directory in sorted(cgroups() - self.cgroups, reverse=True):
-            for pid in Path(directory, "cgroup.procs").read_text().split():
-                os.kill(int(pid), signal.SIGKILL)
+            for member in Path(directory, "cgroup.procs").read_text().split():
+                os.kill(int(member), signal.SIGKILL)
             until(functools.partial(_rmdir, directory), f"rmdir {directory}")
         until(lambda: not set(children()) - set(self.children), "end of leftover processes")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import PREFIX, Box, cgroups, proc_status, pyoci_only, until
+from tests.integration.harness import PREFIX, Box, cgroups, proc_status, pyoci_only, until, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ def test_whole_life(box: Box) -> None:
     assert box.pid == pid
     wait_for_file(box.rootfs / "ran")
     os.close(write)
-    assert box.wait(pid) == 7
+    assert wait_for(pid) == 7
     assert box.status == "stopped"
     box.delete()
     assert box.entries() == set()
@@ -256,7 +256,7 @@ def test_start_after_init_was_killed(box: Box) -> None:
     box.create()
     pid = box.pid
     os.kill(pid, 9)
-    box.wait(pid)
+    wait_for(pid)
     assert box.status == "stopped"
     assert box.start(check=False).code == 1
 
@@ -331,7 +331,7 @@ def test_list(boxes: Callable[[], Box]) -> None:
 
 # -- kill -----------------------------------------------------------------------------------
 
-TRAPS = "for s in TERM HUP USR1 INT; do trap \"echo $s; exit 3\" $s; done; echo ready; while :; do sleep 0.01; done"
+TRAPS = 'for s in TERM HUP USR1 INT; do trap "echo $s; exit 3" $s; done; echo ready; while :; do sleep 0.01; done'
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_kill_sends_the_signal(box: Box, words: list[str], name: str) -> None:
     box.start()
     until(lambda: "ready" in box.logs(), "traps set")
     box.kill(*words)
-    assert box.wait(pid) == 3
+    assert wait_for(pid) == 3
     assert box.logs() == f"ready\n{name}\n"
 
 
@@ -355,7 +355,7 @@ def test_kill_a_created_container(box: Box) -> None:
     box.create()
     pid = box.pid
     box.kill("KILL")
-    assert box.wait(pid) == -9
+    assert wait_for(pid) == -9
     assert box.status == "stopped"
 
 
@@ -393,7 +393,7 @@ def test_kill_all(box: Box) -> None:
     box.start()
     until(lambda: "started" in box.logs(), "the children")
     box.rt("kill", "--all", box.id, "9")
-    assert box.wait(pid) == -9
+    assert wait_for(pid) == -9
     until(lambda: not any(Path(name, "cgroup.procs").read_text() for name in cgroups(box.id)), "an empty cgroup")
     box.rt("kill", "--all", box.id, "9", check=False)
     box.delete()
@@ -409,7 +409,7 @@ def test_kill_default_is_the_stop_signal_of_the_image(box: Box) -> None:
     box.start()
     until(lambda: "ready" in box.logs(), "traps set")
     box.kill()
-    assert box.wait(pid) == 3
+    assert wait_for(pid) == 3
     assert "USR1" in box.logs()
 
 
@@ -433,7 +433,7 @@ def test_delete_a_created_container(box: Box) -> None:
     pid = box.pid
     box.delete()
     assert box.entries() == set()
-    assert box.wait(pid) == -9
+    assert wait_for(pid) == -9
 
 
 def test_delete_force(box: Box) -> None:
@@ -441,7 +441,7 @@ def test_delete_force(box: Box) -> None:
     box.up()
     pid = box.pid
     assert box.delete("--force") == (0, "", "")
-    assert box.wait(pid) == -9
+    assert wait_for(pid) == -9
     assert box.entries() == set()
 
 
