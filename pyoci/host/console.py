@@ -22,11 +22,11 @@ TIOCGWINSZ = 0x5413
 TIOCSWINSZ = 0x5414
 TERMIOS = struct.Struct("4IB19s")  # struct termios of the kernel: iflag, oflag, cflag, lflag, line, cc
 
-# What cfmakeraw(3) clears and sets.
-RAW_IFLAG = 0o1 | 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000  # IGNBRK BRKINT PARMRK ISTRIP INLCR IGNCR ICRNL IXON
-RAW_OFLAG = 0o1  # OPOST
-RAW_LFLAG = 0o1 | 0o2 | 0o10 | 0o100 | 0o100000  # ISIG ICANON ECHO ECHONL IEXTEN
-CSIZE_PARENB = 0o60 | 0o400
+# What cfmakeraw(3) clears and sets; bits of termios(3) as asm-generic has them, x86-64 and arm64 alike.
+IFLAG_OFF = 0o2753  # IGNBRK BRKINT PARMRK ISTRIP INLCR IGNCR ICRNL IXON
+OFLAG_OFF = 0o1  # OPOST
+LFLAG_OFF = 0o100113  # ISIG ICANON ECHO ECHONL IEXTEN
+CFLAG_OFF = 0o460  # CSIZE PARENB
 CS8 = 0o60
 VTIME, VMIN = 5, 6
 
@@ -124,10 +124,10 @@ def raw(attributes: bytes) -> bytes:
     chars = bytearray(cc)
     chars[VMIN], chars[VTIME] = 1, 0
     return TERMIOS.pack(
-        iflag & ~RAW_IFLAG,
-        oflag & ~RAW_OFLAG,
-        cflag & ~CSIZE_PARENB | CS8,
-        lflag & ~RAW_LFLAG,
+        iflag & ~IFLAG_OFF,
+        oflag & ~OFLAG_OFF,
+        cflag & ~CFLAG_OFF | CS8,
+        lflag & ~LFLAG_OFF,
         line,
         bytes(chars),
     )

@@ -1,0 +1,152 @@
+"""The command line: `pyoci [global options] VERB [options] ARGS`, one module per verb.
+
+A verb's module holds ARGS (the names of its arguments, "[NAME]" where one may be left out,
+"..." at the end for any number), OPTIONS (its table), HELP (what to know about it) and
+run(), which does it and returns the exit status.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyoci import errors
+from pyoci.cli import log as logs
+from pyoci.cli import options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Sequence
+    from typing import Any
+else:
+    import _signal
+
+VERBS = {
+    "create": "create a container from a bundle",
+    "start": "run the program of a created container",
+    "state": "print the state of a container",
+    "kill": "send a signal to a container",
+    "delete": "remove a container",
+    "run": "create and start a container",
+    "exec": "run another process in a container",
+    "list": "list containers",
+    "spec": "write a config.json to begin with",
+    "plan": "print what create would do with a bundle",
+    "version": "print the version",
+    "help": "explain a verb",
+}
+INTERNAL = "internal error: "
+EXEC_FAILED = 255  # as runc: below are the codes of the process that was executed
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the command; on its way out what was begun is undone."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command with these arguments (without the name) and return its exit status.
+
+    Errors are printed here and nowhere else.
+    """
+    log = logs.Log()
+    failed = errors.Error.code
+    try:
+        catch_signals()
+        given = options.parse(argv, options.GLOBAL, mixed=False)
+        log.open(given.text("log"), given.text("log-format"), given.flag("debug"))
+        log.debug(" ".join(["pyoci", *argv]))
+        verb, rest = choose(given)
+        module = load(verb)
+        opts = options.parse(rest, module.OPTIONS, mixed=module.ARGS[-1:] != ("...",))
+        if opts.flag("help"):
+            verb, module, opts = "help", load("help"), of(verb)
+        check_arguments(verb, module.ARGS, opts.args)
+        failed = EXEC_FAILED if verb == "exec" else failed
+        result: int = module.run(given, opts)
+        return result
+    except errors.Error as error:
+        explain(log, error)
+        log.error(str(error))
+        return error.code if error.code != errors.Error.code else failed
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Interrupted) else _signal.SIGINT
+        log.error(f"interrupted by signal {number}")
+        return 128 + number
+    except Exception as error:
+        explain(log, error)
+        log.error(f"{INTERNAL}{type(error).__name__}: {error}")
+        return failed
+
+
+def catch_signals() -> None:
+    """Let the signals that end a program raise an exception, so that `finally` clauses run."""
+    for number in (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT):
+        if _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, interrupt)
+
+
+def interrupt(number: int, frame: object) -> None:
+    """Signal handler."""
+    raise Interrupted(number)
+
+
+def choose(given: options.Parsed) -> tuple[str, list[str]]:
+    """The verb and what follows it.  Raises errors.UsageError."""
+    if given.flag("version"):
+        return "version", []
+    if given.flag("help") or not given.args:
+        return "help", given.args[:1]
+    verb = given.args[0]
+    if verb not in VERBS:
+        hint = options.nearest(verb, VERBS) or f"one of {', '.join(VERBS)}"
+        raise errors.UsageError(f'unknown verb "{verb}"', hint=hint)
+    return verb, given.args[1:]
+
+
+def of(verb: str) -> options.Parsed:
+    """The arguments of `help` that explain a verb."""
+    parsed = options.Parsed()
+    parsed.args.append(verb)
+    return parsed
+
+
+def load(verb: str) -> Any:
+    """The module of a verb.  (importlib would cost more than the module.)"""
+    return __import__(f"pyoci.cli.{verb}", fromlist=["run"])
+
+
+def usage(verb: str, args: Sequence[str]) -> str:
+    """How the verb is called, in one line."""
+    return " ".join(["pyoci", verb, "[OPTIONS]", *args])
+
+
+def check_arguments(verb: str, wanted: Sequence[str], given: Sequence[str]) -> None:
+    """Raises errors.UsageError unless there are as many arguments as the verb takes."""
+    least = len([name for name in wanted if name[0] not in "[."])
+    if len(given) < least:
+        missing = wanted[len(given)].lower().replace("-", " ")
+        raise errors.UsageError(f'"{verb}" needs a {missing}', hint=f"usage: {usage(verb, wanted)}")
+    if len(given) > len(wanted) and wanted[-1:] != ("...",):
+        extra = " ".join(given[len(wanted) :])
+        raise errors.UsageError(f'"{verb}" takes no further argument: {extra}', hint=f"usage: {usage(verb, wanted)}")
+
+
+def write(text: str) -> None:
+    """Print text on stdout.  Raises errors.SetupError when it cannot be written."""
+    data = text.encode("utf-8", "backslashreplace")
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except OSError as error:
+        raise errors.SetupError(f"cannot write to stdout: {errors.errno_text(error.errno or 0)}") from None
+
+
+def explain(log: logs.Log, error: Exception) -> None:
+    """The traceback, for --debug."""
+    if log.debugging:
+        import traceback
+
+        log.debug("".join(traceback.format_exception(error)))

@@ -1,0 +1,39 @@
+"""What several verbs do alike: reach a container, make one."""
+
+from __future__ import annotations
+
+from pyoci import container
+from pyoci.cli import options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def find(given: options.Parsed, id: str) -> container.Container:
+    """The container of that id.  Raises errors.NotFound."""
+    return container.Container.open(id, root=given.text("root") or None)
+
+
+def make(
+    given: options.Parsed, opts: options.Parsed, console: Callable[[int], None] | None = None
+) -> container.Container:
+    """Create the container that `create` and `run` ask for.  console: takes the master of its pty, if one stays to."""
+    return container.Container.create(
+        opts.args[0],
+        bundle=opts.text("bundle") or None,
+        config_path=opts.text("config") or None,
+        root=given.text("root") or None,
+        pid_file=opts.text("pid-file") or None,
+        console_socket=opts.text("console-socket") or None,
+        console=console,
+        preserve_fds=opts.number("preserve-fds"),
+        no_pivot=opts.flag("no-pivot"),
+        no_new_keyring=opts.flag("no-new-keyring"),
+        cgroup_manager=manager(given),
+    )
+
+
+def manager(given: options.Parsed) -> str:
+    """Who makes cgroups."""
+    return given.text("cgroup-manager") or ("systemd" if given.flag("systemd-cgroup") else "cgroupfs")

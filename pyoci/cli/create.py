@@ -1,0 +1,19 @@
+"""pyoci create."""
+
+from __future__ import annotations
+
+from pyoci.cli import common, options
+
+ARGS = ("CONTAINER-ID",)
+OPTIONS = options.CREATE
+HELP = """\
+Everything that config.json asks for is applied, but the program does not run yet: `pyoci start`
+runs it.  The program gets the descriptors 0, 1 and 2 of this command; with process.terminal set,
+the terminal is handed to --console-socket.
+"""
+
+
+def run(given: options.Parsed, opts: options.Parsed) -> int:
+    """Create the container."""
+    common.make(given, opts)
+    return 0

@@ -1,0 +1,147 @@
+"""pyoci exec: another process in a running container."""
+
+from __future__ import annotations
+
+from pyoci import bundle, errors, json
+from pyoci.cli import common, options
+from pyoci.cli.options import Option
+from pyoci.host import console
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+ARGS = ("CONTAINER-ID", "[COMMAND]", "...")
+OPTIONS = (
+    Option("process", "file with the process as in config.json; then no COMMAND", "FILE", short="p"),
+    Option("cwd", "working directory in the container", "DIR"),
+    Option("env", "set an environment variable", "NAME=VALUE", short="e", many=True),
+    Option("tty", "give it a terminal", short="t"),
+    Option("user", "user, and group, to run as", "UID[:GID]", short="u"),
+    Option("additional-gids", "one more group", "GID", short="g", many=True),
+    options.DETACH,
+    options.CONSOLE_SOCKET,
+    options.PID_FILE,
+    Option("process-label", "SELinux label", "LABEL"),
+    Option("apparmor", "AppArmor profile", "NAME"),
+    Option("no-new-privs", "no new privileges through execve(2)"),
+    Option("cap", "add a capability", "CAP", short="c", many=True),
+    options.PRESERVE_FDS,
+    Option("cgroup", "run in this cgroup under the container's", "[CONTROLLER:]PATH", many=True),
+    Option("ignore-paused", "also in a paused container: it waits for `resume`"),
+)
+HELP = """\
+The process is that of config.json with COMMAND for its args, changed by the options; or it is what
+--process says.  In the foreground signals and the terminal are its own, as in `pyoci run`, and the
+exit status is that of the process; 255 when it could not be run.
+"""
+
+
+def run(given: options.Parsed, opts: options.Parsed) -> int:
+    """Run the process."""
+    container = common.find(given, opts.args[0])
+    process = read(opts) if opts.text("process") else build(container.config.get("process"), opts)
+    detach = opts.flag("detach")
+    socket = opts.text("console-socket") or None
+    console.check(bool(process.get("terminal")), socket, detach)
+    settings: dict[str, Any] = {
+        "pid_file": opts.text("pid-file") or None,
+        "preserve_fds": opts.number("preserve-fds"),
+        "cgroup": cgroups(opts.texts("cgroup")),
+        "ignore_paused": opts.flag("ignore-paused"),
+    }
+    if detach:
+        container.exec(process, console_socket=socket, **settings)
+        return 0
+    from pyoci.host.foreground import Foreground
+
+    with Foreground() as front:
+        child = container.exec(process, console=front.attach, **settings)
+        front.wait(child.pidfd)
+    return child.wait()
+
+
+def read(opts: options.Parsed) -> dict[str, Any]:
+    """The process of --process FILE; Container.exec checks it.  Raises errors.InvalidConfig, errors.UsageError."""
+    if len(opts.args) > 1:
+        raise errors.UsageError("both --process and a command given", hint="the command stands in the file, as args")
+    path = opts.text("process")
+    process = json.loads(bundle.read(path), path)
+    if not isinstance(process, dict):
+        raise errors.InvalidConfig(f"{path}: not an object")
+    return process
+
+
+def build(base: dict[str, Any] | None, opts: options.Parsed) -> dict[str, Any]:
+    """The container's process, changed by the options.  Raises errors.UsageError.  (As utils_linux.go of runc does.)"""
+    if len(opts.args) < 2:
+        raise errors.UsageError("process args cannot be empty", hint="give a command, or --process FILE")
+    process = dict(base or {"cwd": "/", "user": {"uid": 0, "gid": 0}})
+    process["args"] = opts.args[1:]
+    process["terminal"] = opts.flag("tty")  # never config.json's
+    for name, key in (("cwd", "cwd"), ("apparmor", "apparmorProfile"), ("process-label", "selinuxLabel")):
+        if opts.text(name):
+            process[key] = opts.text(name)
+    if "no-new-privs" in opts.values:
+        process["noNewPrivileges"] = opts.flag("no-new-privs")
+    process["env"] = environment(process.get("env", ()), opts.texts("env"))
+    process["user"] = user(process["user"], opts.text("user"), opts.texts("additional-gids"))
+    if opts.texts("cap"):
+        process["capabilities"] = capabilities(process.get("capabilities", {}), opts.texts("cap"))
+    return process
+
+
+def environment(base: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """Variables, a later one in place of an earlier one."""
+    result = {}
+    for variable in (*base, *extra):
+        name, equals, value = variable.partition("=")
+        if not name or not equals:
+            raise errors.UsageError(f'invalid environment variable: "{variable}"', hint="--env NAME=VALUE")
+        result[name] = value
+    return [f"{name}={value}" for name, value in result.items()]
+
+
+def user(base: dict[str, Any], who: str, groups: Sequence[str]) -> dict[str, Any]:
+    """The user of --user UID[:GID] and --additional-gids; what is not given stays."""
+    result = dict(base)
+    if who:
+        uid, given, gid = who.partition(":")
+        result["uid"] = number(uid, "user")
+        if given:
+            result["gid"] = number(gid, "user")
+    if groups:
+        more = [number(gid, "additional-gids") for gid in groups]
+        result["additionalGids"] = [*base.get("additionalGids", ()), *more]
+    return result
+
+
+def number(text: str, option: str) -> int:
+    """A user or group id; names are not known here, as the container's /etc/passwd is not ours to trust."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise errors.UsageError(f'invalid value "{text}" for flag -{option}: not a number', hint="ids are numbers")
+    return int(text)
+
+
+def capabilities(base: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Capabilities of --cap added to the sets that make them effective.
+
+    Not to inheritable and ambient: CVE-2022-29162.
+    """
+    wanted = [name.upper() if name.upper().startswith("CAP_") else f"CAP_{name.upper()}" for name in names]
+    result = dict(base)
+    for kind in ("bounding", "effective", "permitted"):
+        result[kind] = list(dict.fromkeys([*(base.get(kind) or ()), *wanted]))
+    return result
+
+
+def cgroups(given: Sequence[str]) -> dict[str, str] | None:
+    """{controller: path} of --cgroup, the controller "" for all; None when not given.  Raises errors.UsageError."""
+    paths = {}
+    for value in given:
+        controllers, colon, path = value.rpartition(":")
+        if not path or ":" in controllers or (not colon and len(given) > 1):
+            raise errors.UsageError(f"invalid --cgroup argument: {value}", hint="[CONTROLLER[,CONTROLLER]:]PATH")
+        paths.update(dict.fromkeys(controllers.split(","), path))
+    return paths or None

@@ -1,0 +1,19 @@
+"""pyoci kill."""
+
+from __future__ import annotations
+
+from pyoci.cli import common, options
+from pyoci.cli.options import Option
+
+ARGS = ("CONTAINER-ID", "[SIGNAL]")
+OPTIONS = (Option("all", "to every process of the container, not only its first", short="a"),)
+HELP = """\
+SIGNAL is a name with or without SIG (TERM, SIGKILL, RTMIN+3) or a number; TERM when left out.
+"""
+
+
+def run(given: options.Parsed, opts: options.Parsed) -> int:
+    """Send the signal."""
+    signal = opts.args[1] if len(opts.args) > 1 else "TERM"
+    common.find(given, opts.args[0]).kill(signal, all=opts.flag("all"))
+    return 0

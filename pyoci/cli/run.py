@@ -1,0 +1,77 @@
+"""pyoci run: create and start, and in the foreground wait and delete."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci import errors
+from pyoci.cli import common, options
+from pyoci.cli.options import Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.container import Container
+
+ARGS = ("CONTAINER-ID",)
+OPTIONS = (
+    *options.CREATE,
+    options.DETACH,
+    Option("keep", "do not delete the container when it has ended"),
+    Option("no-subreaper", "leave orphans of a container without pid namespace to the system"),
+)
+HELP = """\
+In the foreground signals go to the container, its terminal (process.terminal) is this one, and the
+exit status is that of its program: 128 + N when signal N ended it.
+"""
+
+
+def run(given: options.Parsed, opts: options.Parsed) -> int:
+    """Run the container."""
+    if opts.flag("detach"):
+        container = common.make(given, opts)
+        try:
+            container.start()
+        except BaseException:
+            discard(container)
+            raise
+        return 0
+    return foreground(given, opts)
+
+
+def foreground(given: options.Parsed, opts: options.Parsed) -> int:
+    """Run it to its end; returns its exit status."""
+    from pyoci.host.foreground import Foreground
+
+    with Foreground() as front:
+        container = common.make(given, opts, front.attach)
+        try:
+            reap = not opts.flag("no-subreaper") and become_subreaper(container)
+            init = os.pidfd_open(container.pid)  # our child, so the pid is its own until we wait for it
+            container.start()
+            front.wait(init, reap)
+            status = container.wait()
+        except BaseException:
+            discard(container)
+            raise
+    if not opts.flag("keep"):
+        container.delete(force=True)  # without a pid namespace others may have outlived its first process
+    return status
+
+
+def become_subreaper(container: Container) -> bool:
+    """Inherit the orphans of a container without a pid namespace, whose init does not; True when there may be some."""
+    namespaces = container.config.get("linux", {}).get("namespaces", ())
+    if any(namespace["type"] == "pid" for namespace in namespaces):
+        return False
+    from pyoci import cold
+
+    cold.load("prctl").set_child_subreaper(1)
+    return True
+
+
+def discard(container: Container) -> None:
+    """Undo what was begun; the error that made it necessary is the one to show."""
+    try:
+        container.delete(force=True)
+    except errors.Error:
+        pass

@@ -1,0 +1,295 @@
+"""A container process in the foreground: signals go to it, the user's terminal is its own, its end is ours.
+
+Everything is waited for at once by poll(2): the end of the process (pidfd), signals (a pipe
+that the interpreter's handler writes to), and the descriptors of the relay.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from pyoci.host import console
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import Any, Self
+else:
+    import _signal
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+CHUNK = 4096  # PIPE_BUF: a pipe that poll(2) calls writable takes that much without blocking
+LEFT_OVER = 128 << 10  # bytes read from a pty after its process ended: more than the kernel holds
+END_OF_FILE = b"\x04"  # VEOF of a new pty
+
+# KILL and STOP cannot be caught.  A fault of our own (SEGV ...) would repeat for ever under a handler.
+NOT_FORWARDED: set[int] = {
+    _signal.SIGKILL,
+    _signal.SIGSTOP,
+    _signal.SIGCHLD,
+    _signal.SIGILL,
+    _signal.SIGTRAP,
+    _signal.SIGBUS,
+    _signal.SIGFPE,
+    _signal.SIGSEGV,
+    _signal.SIGSYS,
+}
+# With the user's terminal in our hands its job control means us.
+JOB_CONTROL: set[int] = {_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU}
+
+
+class Signals:
+    """The signals that arrive, readable from a pipe, while this object is entered.
+
+    What the caller of pyoci made us ignore (nohup) stays ignored.
+    """
+
+    __slots__ = ("_caught", "_old", "_old_fd", "_write_fd", "fd")
+
+    def __init__(self, caught: set[int]) -> None:
+        self._caught = caught
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self.fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._old_fd = _signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        for number in self._caught:
+            handler = _signal.getsignal(number)
+            if handler != _signal.SIG_IGN:
+                self._old[number] = handler
+                _signal.signal(number, _taken)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
+        _signal.set_wakeup_fd(self._old_fd)
+        os.close(self.fd)
+        os.close(self._write_fd)
+
+    def read(self) -> bytes:
+        """The numbers of the signals that came since, one byte each."""
+        try:
+            return os.read(self.fd, CHUNK)
+        except BlockingIOError:
+            return b""
+
+
+def _taken(number: int, frame: object) -> None:
+    """Handler of the caught signals: the number has gone into the pipe already."""
+
+
+class Foreground:
+    """Waits for one process, and is its terminal and its signals meanwhile.
+
+    attach() takes the master of its pty (as the `console` argument of Container.create and exec),
+    wait() does the rest.  Leaving the `with` hangs up the terminal and gives the user's back.
+    """
+
+    __slots__ = ("_relay",)
+
+    def __init__(self) -> None:
+        self._relay: Relay | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        relay, self._relay = self._relay, None
+        if relay:
+            relay.close()
+
+    def attach(self, master: int) -> None:
+        """Take over the master of the process's pty, which gets the size of the user's terminal now."""
+        self._relay = Relay(master)
+
+    def wait(self, pidfd: int, reap: bool = False) -> None:
+        """Return when the process of pidfd has ended; its exit status is left for the caller to get.
+
+        reap: this process is a subreaper, and takes care of children that are not its own.
+        """
+        caught: set[int] = set()
+        caught.update(_signal.valid_signals())
+        caught -= NOT_FORWARDED
+        if self._relay:
+            caught -= JOB_CONTROL
+        if reap:
+            caught.add(_signal.SIGCHLD)
+        with Signals(caught) as signals, self:
+            if not self._relay:
+                _wait(pidfd, signals, None)
+                return
+            self._relay.start()
+            _wait(pidfd, signals, self._relay)
+            self._relay.drain()
+
+
+def _wait(pidfd: int, signals: Signals, relay: Relay | None) -> None:
+    while True:
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        poller.register(signals.fd, select.POLLIN)
+        if relay:
+            relay.register(poller)
+        ready = dict(poller.poll())
+        if signals.fd in ready:
+            for number in signals.read():
+                _handle(number, pidfd, relay)
+        if relay:
+            relay.work(ready)
+        if pidfd in ready:
+            return
+
+
+def _handle(number: int, pidfd: int, relay: Relay | None) -> None:
+    if number == _signal.SIGCHLD:
+        _reap_orphans()
+    elif relay and number in (_signal.SIGWINCH, _signal.SIGCONT):
+        relay.resume()
+    else:
+        try:
+            _signal.pidfd_send_signal(pidfd, number)
+        except ProcessLookupError:
+            pass  # it ended at the same time
+
+
+def _reap_orphans() -> None:
+    """Collect dead children that this subreaper inherited, up to the container's own process."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None:
+            return
+        os.waitpid(found.si_pid, 0)
+
+
+class Relay:
+    """Moves bytes between the user's stdin and stdout and the master of a container's pty.
+
+    The master is watched edge-triggered: its other side may be closed and opened again (an init
+    system does that), and until then poll(2) would report the hang-up without end.
+    """
+
+    __slots__ = ("_edge", "_eof", "_input", "_master", "_output", "_raw", "_readable", "_sizes", "_writable")
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._input = b""  # read from stdin, not yet written to the master
+        self._output = b""  # read from the master, not yet written to stdout
+        self._eof = False  # of stdin
+        self._readable = self._writable = True  # the master, until it says EAGAIN
+        self._raw = console.RawMode(STDIN)
+        self._sizes = next((fd for fd in (STDIN, STDOUT, STDERR) if console.window_size(fd)), -1)
+        os.set_blocking(master, False)
+        self._edge = select.epoll()
+        self._edge.register(master, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+        self._resize()
+
+    def start(self) -> None:
+        """Put the user's terminal into raw mode."""
+        self._raw.enter()
+
+    def resume(self) -> None:
+        """The size changed, or the user's shell gave the terminal back."""
+        self._raw.enter()
+        self._resize()
+
+    def _resize(self) -> None:
+        size = console.window_size(self._sizes) if self._sizes >= 0 else None
+        if size and any(size) and self._master >= 0:  # a serial line says 0x0: then consoleSize stays
+            console.set_window_size(self._master, size)
+
+    def close(self) -> None:
+        """Give the user's terminal back as it was, and hang up the container's."""
+        # From the background this would stop us for good measure.
+        old = _signal.signal(_signal.SIGTTOU, _signal.SIG_IGN)
+        self._raw.restore()
+        _signal.signal(_signal.SIGTTOU, _signal.SIG_DFL if old is None else old)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._master >= 0:
+            self._edge.close()
+            os.close(self._master)
+            self._master = -1
+            self._output = b""
+
+    def register(self, poller: select.poll) -> None:
+        """Tell the poller what there is to wait for."""
+        if self._master < 0:
+            return
+        poller.register(self._edge.fileno(), select.POLLIN)
+        if not self._input and not self._eof:
+            poller.register(STDIN, select.POLLIN)
+        if self._output:
+            poller.register(STDOUT, select.POLLOUT)
+
+    def work(self, ready: dict[int, int]) -> None:
+        """Move what can be moved without blocking; ready: what poll(2) said."""
+        if self._master < 0:
+            return
+        if self._edge.fileno() in ready:
+            self._edge.poll(0)
+            self._readable = self._writable = True
+        if STDIN in ready:
+            self._read_stdin()
+        if self._input and self._writable:
+            self._write_master()
+        if STDOUT in ready:
+            self._write_stdout()
+        if self._readable and not self._output:
+            self._read_master()
+
+    def _read_stdin(self) -> None:
+        try:
+            data = os.read(STDIN, CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:  # EIO: the user's terminal is gone
+            data = b""
+        self._input = data
+        if not data:
+            self._eof = True
+            # A pipe or file that ended: say so as a user does.  The first one only sends what stands in the line.
+            self._input = END_OF_FILE * 2
+
+    def _write_master(self) -> None:
+        try:
+            self._input = self._input[os.write(self._master, self._input) :]
+        except BlockingIOError:
+            self._writable = False
+        except OSError:  # EIO: nobody has the other side open
+            self._input = b""
+
+    def _read_master(self) -> int:
+        """Returns the number of bytes there are to write now."""
+        try:
+            self._output = os.read(self._master, CHUNK)
+        except OSError:  # EAGAIN: no more for now; EIO: nobody has the other side open
+            self._readable = False
+        return len(self._output)
+
+    def _write_stdout(self) -> None:
+        try:
+            self._output = self._output[os.write(STDOUT, self._output) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # nobody looks at it any more: what a closed terminal window is to a shell
+            self._hang_up()
+
+    def drain(self) -> None:
+        """Write out what the process left in its pty when it ended."""
+        poller = select.poll()
+        poller.register(STDOUT, select.POLLOUT)
+        left = LEFT_OVER  # another process may have the pty too, and write for ever
+        while self._master >= 0 and left > 0:
+            if not self._output:
+                count = self._read_master()
+                if not count:
+                    return
+                left -= count
+            poller.poll()
+            self._write_stdout()
