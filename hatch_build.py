@@ -32,10 +32,24 @@ class StaticBinaryHook(BuildHookInterface[Any]):
             defines.append(f'-DPYOCI_HOME="{root / "pyoci"}"')
         else:
             build_data["force_include"][str(binary)] = "pyoci/libexec/nsexec"
+            commit = binary.with_name("_commit.py")
+            commit.write_text(f"COMMIT = {commit_of(root)!r}\n")
+            build_data["force_include"][str(commit)] = "pyoci/_commit.py"
         compile_static(sorted(root.glob("libexec/*.c")), binary, defines)
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
         build_data["shared_scripts"][str(binary)] = "pyoci"
+
+
+def commit_of(root: Path) -> str:
+    """What `pyoci --version` gives as the commit; "unknown" outside a git checkout."""
+    if not (root / ".git").exists():  # a copy inside another project's checkout is not that project
+        return "unknown"
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def compile_static(sources: list[Path], binary: Path, defines: list[str]) -> None:

@@ -30,7 +30,7 @@ ARROWS = {
     "plan": {"errors", "linux"},
     "host": {"errors", "linux", "json", "plan", "cold"},
     "container": {"errors", "linux", "json", "plan", "host", "spec", "bundle", "schema", "cold"},
-    "cli": {"", "errors", "linux", "json", "plan", "host", "spec", "bundle", "schema", "cold", "container"},
+    "cli": {"", "errors", "linux", "json", "plan", "host", "spec", "bundle", "schema", "cold", "container", "_commit"},
     "__main__": {"cli"},
     "": {"errors", "container", "bundle", "spec"},
     "mydocker": {""},
