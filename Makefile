@@ -16,8 +16,8 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What building and running takes; what the tests and the bench add.
 APT_RUN := gcc libc6-dev make python3 python3-venv python3-dev libcap-dev busybox-static
-APT_TEST := runc crun podman conmon strace uidmap shellcheck libseccomp2 libseccomp-dev python3-seccomp \
-	iproute2 procps util-linux fuse-overlayfs
+APT_TEST := runc crun podman conmon strace uidmap shellcheck libseccomp2 python3-seccomp \
+	iproute2 procps util-linux
 
 # A shell function: installs those of its arguments that dpkg does not know as installed.
 define apt_install
@@ -43,7 +43,7 @@ help: ## list what can be made
 run: build ## show a bundle's whole life, command by command
 	@bundles/run-demo
 
-test: build/nsexec-asan build/apt-test $(VENV)/stamp build ## every test (PYTEST_ARGS= chooses)
+test: build build/apt-test $(VENV)/stamp ## every test (PYTEST_ARGS= chooses)
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 check: build/apt-test $(VENV)/stamp ## the linters alone: ruff, mypy --strict, shellcheck, cc -Werror
