@@ -80,9 +80,8 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
             raise errors.InvalidConfig(f"linux.{key} is not supported", where=f"/linux/{key}")
     draft.cgroup = cgroup.make(config, facts, options)
     program = config.get("process") or {}
-    # a list of parts, in order; those that put something on draft (trees, late, fds) are made first where it matters
     entering = namespaces.enter(draft)
-    root = _root(draft, program)
+    root = _root(draft, program)  # fills draft.trees: sources are opened while we are still on the host
     steps = [*process.early(program), *draft.trees, *entering, *process.session(draft), *root]
     return Plan(draft, steps + _program(draft, program), program)
 
@@ -97,9 +96,10 @@ def _root(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
         steps += process.console(program, bind=True)
     steps += draft.sync_cgroup()
     steps += _names(draft)
-    steps += sysctl.make(draft)
     if hooks.on_host(draft.config.get("hooks") or {}):
         steps.append(ops.op("sync", sync=ops.SYNC_HOOKS, where="/hooks"))
+    # after the hooks: net.ipv4.conf.eth0.* exists when docker's prestart hook has moved eth0 in
+    steps += sysctl.make(draft)
     steps += hooks.make(draft, "createContainer")
     if program:
         steps += process.working_directory(program)

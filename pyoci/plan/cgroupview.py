@@ -46,9 +46,7 @@ def _legacy(draft: Draft, wanted: Wanted, dest: str, where: str) -> list[ops.Op]
     """v1: a tmpfs with one mount per hierarchy, and a link for each controller that shares one."""
     read_only = wanted.ms_flags() & linux.MS_RDONLY
     steps = [
-        ops.op(
-            "mount", "tmpfs", "tmpfs", dest, "mode=755", flags=_FLAGS, propagation=wanted.propagation, where=where
-        )
+        ops.op("mount", "tmpfs", "tmpfs", dest, "mode=755", flags=_FLAGS, propagation=wanted.propagation, where=where)
     ]
     links = []
     for mount_point, controllers in _hierarchies(draft).items():

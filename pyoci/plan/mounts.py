@@ -86,9 +86,7 @@ def _check(mount: dict[str, Any], dest: str, where: str) -> None:
         )
 
 
-def _filesystem(
-    draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], dest: str, where: str
-) -> list[ops.Op]:
+def _filesystem(draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], dest: str, where: str) -> list[ops.Op]:
     kind = mount["type"]
     flags = wanted.ms_flags()
     # in a tmpfs the mount points of later mounts, and in /dev the devices, are still to be made (row M24)

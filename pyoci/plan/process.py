@@ -6,8 +6,6 @@ clears them, and seccomp is last, because the profile need not allow what nsexec
 
 from __future__ import annotations
 
-import struct
-
 from pyoci import errors, linux
 from pyoci.plan import namespaces, ops
 
@@ -68,6 +66,9 @@ def make(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
     # Row P18: unset means the caller's.  nsexec itself runs with 0.
     steps.append(ops.op("umask", umask=draft.facts.umask if umask is None else umask, where="/process/user/umask"))
     steps.append(bounding)
+    # Row P03: twice, since root may enter what the user may not (docker run -u 1000 -w /root), and the user
+    # what root may not (a network file system).
+    steps.append(ops.op("cwd", process["cwd"], flags=ops.CWD_TRY, where="/process/cwd"))
     steps.append(_ids(draft, process))
     steps.append(ops.op("cwd", process["cwd"], where="/process/cwd"))
     steps.append(caps)
@@ -86,7 +87,10 @@ def last(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
     args = _args(process)
     env = process.get("env") or []
     preserve = draft.options.preserve_fds
-    return [*steps, ops.op("exec", *args, *env, argc=len(args), envc=len(env), preserve=preserve, where="/process/args")]
+    return [
+        *steps,
+        ops.op("exec", *args, *env, argc=len(args), envc=len(env), preserve=preserve, where="/process/args"),
+    ]
 
 
 def _args(process: dict[str, Any]) -> list[str]:
@@ -143,7 +147,7 @@ def _ids(draft: Draft, process: dict[str, Any]) -> ops.Op:
     # host root with uid 0 may use stdio whoever owns it
     if user["uid"] or draft.limited:
         flags |= ops.CHOWN_STDIO
-    packed = struct.pack(f"<{len(groups)}I", *groups)
+    packed = b"".join([group.to_bytes(4, "little") for group in groups])
     return ops.op("setids", packed, uid=user["uid"], gid=user["gid"], flags=flags, where="/process/user")
 
 

@@ -23,14 +23,15 @@ def begin(draft: Draft) -> list[ops.Op]:
     path = draft.config["root"]["path"]
     if "mount" not in draft.namespaces:
         _check_inherited(draft)
-        return [ops.op("rootfs", path, where="/root/path")]
+        return [ops.op("rootfs", path, bind=0, where="/root/path")]
     word = draft.linux.get("rootfsPropagation") or "rslave"
     if word not in linux.PROPAGATION:
         raise errors.InvalidConfig(f"unknown rootfsPropagation {word!r}", where="/linux/rootfsPropagation")
     where = "/linux/rootfsPropagation" if "rootfsPropagation" in draft.linux else ""
+    propagation = _INHERITED.get(word, _RPRIVATE)
     return [
-        ops.op("propagation", propagation=_INHERITED.get(word, _RPRIVATE), where=where),
-        ops.op("rootfs", path, where="/root/path"),
+        ops.op("propagation", propagation=propagation, where=where),
+        ops.op("rootfs", path, bind=1, private=propagation == linux.MS_SHARED, where="/root/path"),
     ]
 
 
