@@ -11,7 +11,8 @@
  *     PYOCI_PYTHON   the interpreter, absolute   (make install; the build in the checkout)
  *     PYOCI_HOME     the package, absolute       (make install; an editable pip install)
  */
-#define _GNU_SOURCE
+#include "nsexec.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -259,6 +260,9 @@ int launch_main(int argc, char **argv)
 	int status;
 
 	status = fill_stdio();
+	/* most calls of an engine need no interpreter at all: verbs.c */
+	if (!status && verbs_try(argc, argv) == 0)
+		return 0;
 	if (!status)
 		status = find_self(&target);
 	if (!status)

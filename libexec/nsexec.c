@@ -257,7 +257,9 @@ static int op_fifo(struct ctx *ctx, const struct op *op)
 	return write_all(ctx->fifo, "1", 1);
 }
 
-static int (*const handlers[])(struct ctx *, const struct op *) = {
+typedef int handler(struct ctx *ctx, const struct op *op);
+
+static handler *const handlers[] = {
 	[OP_JOIN] = op_join,
 	[OP_UNSHARE] = op_unshare,
 	[OP_SYNC] = op_sync,
@@ -298,6 +300,11 @@ static int (*const handlers[])(struct ctx *, const struct op *) = {
 	[OP_FIFO] = op_fifo,
 	[OP_EXEC] = op_exec,
 };
+
+static handler *handler_of(uint16_t code)
+{
+	return code < sizeof(handlers) / sizeof(handlers[0]) ? handlers[code] : NULL;
+}
 
 /* -- the program ----------------------------------------------------------------------------- */
 
@@ -381,6 +388,10 @@ static int load(struct ctx *ctx)
 	why = plan_parse(data, (size_t)st.st_size, &ctx->plan);
 	if (why)
 		return detail(ctx, EINVAL, "plan: %s", why);
+	for (; ctx->at < ctx->plan.nops; ctx->at++)
+		if (!handler_of(ctx->plan.ops[ctx->at].code))
+			return detail(ctx, EINVAL, "this operation is for the launcher");
+	ctx->at = 0;
 	close_others(ctx, 3 + preserved(&ctx->plan));
 	return 0;
 }
@@ -395,7 +406,7 @@ static void __attribute__((noreturn)) walk(struct ctx *ctx)
 	for (; r == 0 && ctx->at < ctx->plan.nops; ctx->at++) {
 		const struct op *op = &ctx->plan.ops[ctx->at];
 
-		r = handlers[op->code](ctx, op);
+		r = handler_of(op->code)(ctx, op);
 		if (r < 0)
 			break;
 	}

@@ -59,6 +59,17 @@ enum op_code {
 	OP_READY = 51,
 	OP_FIFO = 52,
 	OP_EXEC = 53,
+	/* what the launcher walks without an interpreter: verbs.c */
+	OP_VERB = 60,
+	OP_PROCESS = 61,
+	OP_FROZEN = 62,
+	OP_REPORT = 63,
+	OP_RELEASE = 64,
+	OP_SIGNAL = 65,
+	OP_END = 66,
+	OP_RMDIR = 67,
+	OP_UNLINK = 68,
+	OP_FORGET = 69,
 };
 
 /* Kinds of messages; the numbers are the protocol. */
@@ -172,6 +183,9 @@ int write_all(int fd, const char *data, size_t size);
 
 /* hook.c */
 int op_hook(struct ctx *ctx, const struct op *op);
+
+/* verbs.c */
+int verbs_try(int argc, char **argv);
 
 /* nsexec.c */
 int nsexec_main(int argc, char **argv);

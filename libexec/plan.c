@@ -31,6 +31,10 @@ static const struct rule {
 	{ OP_SETIDS, 1, 0, -1 },     { OP_CAPS, 0, -1, -1 },      { OP_NO_NEW_PRIVS, 0, -1, -1 },
 	{ OP_SECCOMP, 1, 0, -1 },    { OP_HOME, 0, -1, -1 },      { OP_LOOKUP, 2, -1, -1 },
 	{ OP_READY, 0, -1, -1 },     { OP_FIFO, 0, -1, -1 },      { OP_EXEC, 0, -1, 0 },
+	{ OP_VERB, 0, -1, -1 },      { OP_PROCESS, 0, -1, -1 },   { OP_FROZEN, 2, -1, -1 },
+	{ OP_REPORT, 3, -1, -1 },    { OP_RELEASE, 0, -1, -1 },   { OP_SIGNAL, 0, -1, -1 },
+	{ OP_END, 0, -1, -1 },       { OP_RMDIR, 1, -1, -1 },     { OP_UNLINK, 1, -1, -1 },
+	{ OP_FORGET, 0, -1, -1 },
 };
 
 static const struct rule *rule_of(uint16_t code)

@@ -57,6 +57,9 @@ CWD_TRY = 1  # no right to enter is no error: a later cwd op tries again as the 
 # mkdir.flags
 MKDIR_OPTIONAL = 1  # a failure is no error (the later chdir says why)
 
+# verb.verb
+VERBS = {"state": 1, "start": 2, "kill": 3, "delete": 4}
+
 UNCHANGED = -1  # for ids and modes: leave as it is
 
 
@@ -149,6 +152,17 @@ _TABLE = (
     # the exec fifo: blocks in write(2) until `start` drains it
     ("fifo", 52, "fd", "", "wait for start"),
     ("exec", 53, "argc envc preserve", "strings*", "execute {strings}"),
+    # -- verbs without an interpreter: what the launcher does for a container that exists ------
+    ("verb", 60, "verb", "", "to {verb}:"),
+    ("process", 61, "pid start", "", "find init {pid}, started at {start}"),
+    ("frozen", 62, "", "path word", "it is paused when {path} says {word}"),
+    ("report", 63, "", "before between after", "print the state"),
+    ("release", 64, "", "", "let init go and wait until it has become the program"),
+    ("signal", 65, "", "", "send the signal"),
+    ("end", 66, "", "", "end init if it never ran or --force is given"),
+    ("rmdir", 67, "", "path", "remove cgroup {path}"),
+    ("unlink", 68, "", "name", "remove {name}"),
+    ("forget", 69, "", "", "remove the state directory"),
 )
 
 OPS = {row[0]: OpDef(*row) for row in _TABLE}
@@ -339,6 +353,8 @@ def describe_number(name: str, value: int) -> str:
         return next((f" {k}" for k, bits in linux.PROPAGATION.items() if bits == value), "")
     if name in ("effective", "permitted", "inheritable", "ambient", "caps"):
         return describe_caps(value)
+    if name == "verb":
+        return next((verb for verb, number in VERBS.items() if number == value), str(value))
     if name == "umask":
         return f"{value:04o}"
     if name == "mode":
