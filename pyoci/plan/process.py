@@ -66,9 +66,10 @@ def make(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
     # Row P18: unset means the caller's.  nsexec itself runs with 0.
     steps.append(ops.op("umask", umask=draft.facts.umask if umask is None else umask, where="/process/user/umask"))
     steps.append(bounding)
-    # Row P03: twice, since root may enter what the user may not (docker run -u 1000 -w /root), and the user
-    # what root may not (a network file system).
-    steps.append(ops.op("cwd", process["cwd"], flags=ops.CWD_TRY, where="/process/cwd"))
+    if process["user"]["uid"]:
+        # Row P03: twice, since root may enter what the user may not (docker run -u 1000 -w /root), and the
+        # user what root may not (a network file system)
+        steps.append(ops.op("cwd", process["cwd"], flags=ops.CWD_TRY, where="/process/cwd"))
     steps.append(_ids(draft, process))
     steps.append(ops.op("cwd", process["cwd"], where="/process/cwd"))
     steps.append(caps)
@@ -153,7 +154,7 @@ def _ids(draft: Draft, process: dict[str, Any]) -> ops.Op:
 
 def _setgroups_denied(draft: Draft) -> bool:
     """The kernel lets an unprivileged user map just himself, and then denies setgroups(2) (user_namespaces(7))."""
-    mappings = draft.linux.get("gidMappings") or ()
+    mappings: list[dict[str, Any]] = draft.linux.get("gidMappings") or []
     return draft.facts.euid != 0 and len(mappings) == 1 and mappings[0]["size"] == 1
 
 

@@ -1,0 +1,94 @@
+"""Plans of whole configs: the bundles of this project, and those that the engines wrote."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoci import json, plan, spec
+from pyoci.plan import ops, text
+from tests import golden
+
+ENGINES = golden.BUNDLES.parents[1] / "shared" / "engine-configs"
+CONFIGS = sorted(ENGINES.glob("*.config.json"))
+PROCESSES = sorted(ENGINES.glob("*.process.json"))
+V1 = {c: f"/sys/fs/cgroup/{c}" for c in "cpuset memory devices freezer blkio pids".split()}
+V1 |= {"cpu": "/sys/fs/cgroup/cpu,cpuacct", "cpuacct": "/sys/fs/cgroup/cpu,cpuacct"}
+V1 |= {"name=systemd": "/sys/fs/cgroup/systemd"}
+
+
+def facts(name: str, mode: str) -> Any:
+    """The machine on which an engine would have called: podman's rootless configs come from a user namespace."""
+    userns = "rootless" in name
+    if mode == "unified":
+        return golden.facts(userns=userns)
+    own = {controller: "/" for controller in V1}
+    return golden.facts(
+        userns=userns, cgroup_mode="legacy", cgroup_mounts=V1, cgroup_unified="", cgroup_own=own, cgroup_controllers=()
+    )
+
+
+@pytest.mark.parametrize("bundle", golden.bundles(), ids=lambda path: path.name)
+def test_golden(bundle: Path) -> None:
+    for name, content in golden.plans(bundle).items():
+        path = bundle / name
+        assert path.exists(), "run `make plans`"
+        assert path.read_text() == content, f"{name} of {bundle.name} differs: `make plans`, and review the diff"
+
+
+@pytest.mark.parametrize("mode", ["unified", "legacy"])
+@pytest.mark.parametrize("path", CONFIGS or [None], ids=lambda path: path.name if path else "none")
+def test_engine_config(path: Path | None, mode: str) -> None:
+    if path is None:
+        pytest.skip("no ../shared/engine-configs")
+    made = plan.make(golden.config_of(path), facts(path.name, mode), golden.options())
+    assert ops.decode(ops.encode(made.ops))[-1].name == "exec"
+    assert made.warnings == []
+    assert text.render(made).startswith("host:\n")
+    assert json.loads(json.dumps(text.as_dict(made)).encode())
+    names = [item.name for item in made.ops]
+    order = [n for n in names if n in ("propagation", "rootfs", "pivot", "caps", "lookup", "ready", "fifo", "exec")]
+    assert order == ["propagation", "rootfs", "pivot", "caps", "lookup", "ready", "fifo", "exec"]
+
+
+@pytest.mark.parametrize("path", PROCESSES or [None], ids=lambda path: path.name if path else "none")
+def test_engine_process(path: Path | None) -> None:
+    """Row P21: exec is the same process ops behind joins."""
+    if path is None:
+        pytest.skip("no ../shared/engine-configs")
+    process = json.loads(path.read_bytes(), path.name)
+    assert spec.check_process(process) == []
+    engine = path.name.partition("-exec")[0]
+    config = golden.config_of(next(c for c in CONFIGS if c.name.startswith(engine)))
+    made = plan.make_exec(process, config, golden.target_of(config), facts(path.name, "unified"), golden.options())
+    names = [item.name for item in made.ops]
+    assert "ready" not in names
+    assert "fifo" not in names
+    assert "pivot" not in names
+    assert names[-1] == "exec"
+    assert made.terminal == bool(process.get("terminal"))
+
+
+def test_budget() -> None:
+    """A docker config is planned in about a millisecond; the bound here is wide, for slow machines."""
+    path = next((c for c in CONFIGS if c.name.startswith("docker")), None)
+    if path is None:
+        pytest.skip("no ../shared/engine-configs")
+    config = golden.config_of(path)
+    options = golden.options(seccomp=lambda profile: Empty())
+    best = 1.0
+    for _ in range(20):
+        begin = time.perf_counter()
+        ops.encode(plan.make(config, golden.facts(), options).ops)
+        best = min(best, time.perf_counter() - begin)
+    assert best < 0.008
+
+
+class Empty:
+    code = b""
+    flags = 0
+    listener = False
+    warnings: list[str] = []
