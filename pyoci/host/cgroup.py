@@ -1,0 +1,380 @@
+"""A container's cgroup while it lives: who is in it, join, signal, freeze, thaw, remove.
+
+All work from the record in state.json (plan.cgroup.record), never from the config.  Waiting is done on
+descriptors (pidfds, cgroup.events); only v1's freezer and a v1 directory that is still busy tell nobody, and
+are asked again with growing pauses and a bound.  Sources: cgroups(7), cgroup-v2.rst, freezer-subsystem.rst.
+"""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import os
+import select
+import time
+
+from pyoci import errors
+from pyoci.plan import cgroup as plan_cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    Record = dict[str, Any]
+
+SIGKILL = 9
+FREEZE_TIME = 2.0  # seconds; a process in uninterruptible sleep freezes late or never
+EMPTY_TIME = 10.0  # seconds until a cgroup whose processes were killed must be empty
+PASSES = 100  # how often new processes of a cgroup that cannot be frozen are looked for
+BATCH = 200  # pidfds held at once
+GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)  # a cgroup or process that went while we looked
+NO_CGROUP_KILL = (errno.ENOENT, errno.EOPNOTSUPP)  # before Linux 5.14; a threaded cgroup
+
+
+def attach(record: Record, pid: int, init: int = 0) -> None:
+    """Put a process into the cgroup of every hierarchy, one write after the other.
+
+    The first move waits for an RCU grace period (5 to 15 ms), those directly after it do not: keep them together.
+    A process can join v1 for nothing by itself, see plan.cgroup.entries.
+    init: pid of the container's init, for exec: on v2 a container that handed controllers to its own cgroups
+    cannot have processes in the topmost one any more; then the process joins init's.
+    Raises errors.SetupError.
+    """
+    for _, directory in plan_cgroup.unique(record):
+        try:
+            write(f"{directory}/cgroup.procs", str(pid))
+        except OSError as error:
+            inner = _cgroup_of(record, init) if error.errno in (errno.EBUSY, errno.EOPNOTSUPP) and init else ""
+            if not inner:
+                raise failed(f"put process {pid} into cgroup {directory}", error) from None
+            attach({**record, "dirs": {"": inner}}, pid)
+
+
+def pids(record: Record) -> list[int]:
+    """Every process in the cgroup and in those below it, sorted; [] when it is gone."""
+    found: set[int] = set()
+    for directory in _walk(tree(record)):
+        try:
+            found.update(map(int, read(f"{directory}/cgroup.procs").split()))
+        except OSError as error:
+            if error.errno not in (*GONE, errno.EOPNOTSUPP):  # EOPNOTSUPP: a threaded cgroup, listed at its domain
+                raise failed(f"list the processes of cgroup {directory}", error) from None
+    found.discard(0)  # a process of an outer pid namespace
+    return sorted(found)
+
+
+def kill(record: Record, signum: int) -> None:
+    """Send a signal to every process of the cgroup, also to those that fork meanwhile.
+
+    SIGKILL ends frozen ones too; other signals wait until the cgroup is thawed.  Raises errors.SetupError.
+    """
+    top = tree(record)
+    if not top or (signum == SIGKILL and record["version"] == 2 and _kill_all(top)):
+        return
+    was_frozen = frozen(record)
+    try:
+        if not was_frozen:
+            _stop_forks(record)
+        _signal_all(record, signum)
+    finally:
+        if not was_frozen or signum == SIGKILL:
+            thaw(record)
+
+
+def frozen(record: Record) -> bool:
+    """Whether the cgroup is frozen (or on the way there).  One read."""
+    file = _freezer(record)
+    if not file:
+        return False
+    try:
+        return read(file).strip() in (b"1", b"FROZEN", b"FREEZING")
+    except OSError:
+        return False
+
+
+def freeze(record: Record) -> None:
+    """Stop every process of the cgroup.  Raises errors.SetupError; then nothing stays frozen."""
+    file = _freezer(record)
+    if not file:
+        raise errors.SetupError("the container has no cgroup that can be frozen", hint="mount the freezer controller")
+    try:
+        if record["version"] == 2:
+            write(file, "1")
+            done = wait_event(tree(record), b"frozen 1", FREEZE_TIME)
+        else:
+            done = _freeze_v1(file)
+    except OSError as error:
+        raise failed(f"freeze cgroup {tree(record)}", error) from None
+    if not done:
+        thaw(record)
+        raise errors.SetupError(f"cgroup {tree(record)} did not freeze within {FREEZE_TIME:.0f} s")
+
+
+def thaw(record: Record) -> None:
+    """Let the processes go on; not frozen, or gone: no error.  Raises errors.SetupError."""
+    file = _freezer(record)
+    try:
+        if file:
+            write(file, "0" if record["version"] == 2 else "THAWED")
+    except OSError as error:
+        if error.errno not in GONE:
+            raise failed(f"thaw cgroup {tree(record)}", error) from None
+
+
+def oom_killed(record: Record) -> bool:
+    """Whether the kernel killed a process of the cgroup for want of memory."""
+    name, directory = "memory.events", record["dirs"].get("", "")
+    if record["version"] == 1:
+        name, directory = "memory.oom_control", record["dirs"].get("memory", "")
+    try:
+        lines = read(f"{directory}/{name}").splitlines() if directory else []
+    except OSError:
+        return False
+    return any(line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in lines)
+
+
+def destroy(record: Record) -> None:
+    """Remove the container's cgroup with whatever the container made below it; end what still runs in it.
+
+    Parents stay (others may use them; runc leaves them too), and so do directories that were there before create.
+    Gone already: no error.  Raises errors.SetupError when processes do not die.
+    """
+    left = _remove(record, [directory for _, directory in plan_cgroup.unique(record)])
+    if not left and not record["keep"]:
+        return
+    survivors = pids(record)
+    if survivors:
+        kill(record, SIGKILL)
+        _wait_for(survivors)
+    for pause in _pauses(time.monotonic() + EMPTY_TIME):
+        left = _remove(record, left)
+        if not left:
+            return
+        if record["version"] == 2:
+            wait_event(left[0], b"populated 0", pause)
+        else:
+            select.poll().poll(pause * 1000)
+    raise errors.SetupError(f"cgroup {left[0]} cannot be removed: processes {pids(record)} are still in it")
+
+
+# -- signals ---------------------------------------------------------------------------------
+
+
+def _kill_all(top: str) -> bool:
+    try:
+        write(f"{top}/cgroup.kill", "1")
+    except OSError as error:
+        if error.errno in NO_CGROUP_KILL and os.path.exists(top):
+            return False
+        if error.errno not in GONE:
+            raise failed(f"kill cgroup {top}", error) from None
+    return True
+
+
+def _stop_forks(record: Record) -> None:
+    # Frozen processes cannot fork away from us.  Where freezing fails, _signal_all looks several times instead.
+    try:
+        freeze(record)
+    except errors.SetupError:
+        pass
+
+
+def _signal_all(record: Record, signum: int) -> None:
+    done = {os.getpid()}
+    for _ in range(PASSES):
+        new = [pid for pid in pids(record) if pid not in done]
+        if not new:
+            return
+        for start in range(0, len(new), BATCH):
+            _signal_batch(record, new[start : start + BATCH], signum)
+        done.update(new)
+    raise errors.SetupError(f"the processes of cgroup {tree(record)} fork faster than they can be signalled")
+
+
+def _signal_batch(record: Record, batch: list[int], signum: int) -> None:
+    with_fds = [(pid, _pidfd(pid)) for pid in batch]
+    # A pid may have been reused between the listing and its pidfd: who is still listed now is ours.
+    members = set(pids(record))
+    for pid, pidfd in with_fds:
+        try:
+            if pidfd >= 0 and pid in members:
+                _signal.pidfd_send_signal(pidfd, signum)
+            elif pidfd == NO_PIDFD and pid in members:
+                os.kill(pid, signum)
+        except ProcessLookupError:
+            pass
+        except OSError as error:
+            raise failed(f"send signal {signum} to process {pid}", error) from None
+        finally:
+            if pidfd >= 0:
+                os.close(pidfd)
+
+
+ENDED, NO_PIDFD = -1, -2
+
+
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return ENDED
+    except OSError:  # an old kernel, or a filter that knows no pidfd_open
+        return NO_PIDFD
+
+
+def _wait_for(processes: list[int]) -> None:
+    """Wait until the processes have ended, EMPTY_TIME for all of them."""
+    deadline = time.monotonic() + EMPTY_TIME
+    for pid in processes:
+        pidfd = _pidfd(pid)
+        if pidfd >= 0:
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            poller.poll(max(0, deadline - time.monotonic()) * 1000)
+            os.close(pidfd)
+
+
+# -- freezer ---------------------------------------------------------------------------------
+
+
+def _freezer(record: Record) -> str:
+    dirs = record["dirs"]
+    if record["version"] == 2:
+        return f"{dirs['']}/cgroup.freeze" if "" in dirs else ""
+    return f"{dirs['freezer']}/freezer.state" if "freezer" in dirs else ""
+
+
+def _freeze_v1(file: str) -> bool:
+    for pause in _pauses(time.monotonic() + FREEZE_TIME):
+        # Written each time: a process that was being forked during the last round is caught by this one.
+        write(file, "FROZEN")
+        if read(file).strip() == b"FROZEN":
+            return True
+        select.poll().poll(pause * 1000)
+    return False
+
+
+def _pauses(deadline: float) -> Iterator[float]:
+    pause = 0.0005
+    while time.monotonic() < deadline:
+        yield pause
+        pause = min(pause * 2, 0.1)
+
+
+# -- directories -----------------------------------------------------------------------------
+
+
+def tree(record: Record) -> str:
+    """The directory whose members are the container's processes; "" when there is none."""
+    dirs = record["dirs"]
+    return str(dirs.get("freezer") or dirs.get("") or next(iter(dirs.values()), ""))
+
+
+def _walk(top: str) -> Iterator[str]:
+    """top and every directory below it, parents first."""
+    if not top:
+        return
+    yield top
+    try:
+        with os.scandir(top) as entries:
+            children = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return
+    for child in children:
+        yield from _walk(child)
+
+
+def _remove(record: Record, directories: list[str]) -> list[str]:
+    """Remove these with those below them, deepest first; what was there before create keeps its top.
+
+    Returns those that are still busy.
+    """
+    return [directory for directory in directories if not _remove_tree(directory, directory in record["keep"])]
+
+
+def _remove_tree(top: str, keep: bool) -> bool:
+    if not keep and _rmdir(top):  # the usual case: no children
+        return True
+    busy = [d for d in reversed(list(_walk(top))) if not (keep and d == top) and not _rmdir(d)]
+    return not busy
+
+
+def _rmdir(directory: str) -> bool:
+    try:
+        os.rmdir(directory)
+    except OSError as error:
+        if error.errno in GONE:
+            return True
+        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            return False
+        raise failed(f"remove cgroup {directory}", error) from None
+    return True
+
+
+def _cgroup_of(record: Record, init: int) -> str:
+    """The v2 directory init is in, if it is below the container's; else ""."""
+    top, mount = record["dirs"].get("", ""), record["mount"]
+    try:
+        lines = read(f"/proc/{init}/cgroup").decode("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return ""
+    path = next((line[3:] for line in lines if line.startswith("0::")), "")
+    # what stands before the container's path is what the mount does not show
+    _, found, below = path.partition(f"{top[len(mount) :]}/")
+    return f"{top}/{below}" if top and found and ".." not in below.split("/") else ""
+
+
+def wait_event(directory: str, wanted: bytes, timeout: float) -> bool:
+    """Wait until cgroup.events has this line; False after timeout seconds.  True when the cgroup is gone."""
+    try:
+        fd = os.open(f"{directory}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        poller = select.poll()
+        poller.register(fd, select.POLLPRI)
+        deadline = time.monotonic() + timeout
+        while True:
+            if wanted in os.pread(fd, 4096, 0).splitlines():
+                return True
+            rest = deadline - time.monotonic()
+            if rest <= 0:
+                return False
+            poller.poll(rest * 1000)
+    except OSError as error:
+        if error.errno in GONE:
+            return True
+        raise
+    finally:
+        os.close(fd)
+
+
+# -- files -----------------------------------------------------------------------------------
+
+
+def read(file: str) -> bytes:
+    """All of a small kernel file.  Raises OSError."""
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while part := os.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def write(file: str, value: str) -> None:
+    """Write a value with one write(2); never creates a file.  Raises OSError."""
+    fd = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(fd)
+
+
+def failed(what: str, error: OSError, where: str = "", hint: str = "") -> errors.SetupError:
+    """The error for a refused step: "WHAT: errno text"."""
+    number = error.errno or 0
+    return errors.SetupError(f"{what}: {errors.errno_text(number)}", errno=number, where=where, hint=hint)

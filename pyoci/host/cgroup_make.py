@@ -1,0 +1,178 @@
+"""Make a container's cgroup as the plan says: fitness, directories, settings.
+
+In this order, so that a SIGKILL in between leaves what `delete --force` can clean: check (changes nothing, fills
+in plan.record), state.json with that record, create, cgroup.attach.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyoci import errors
+from pyoci.host import cgroup
+from pyoci.plan import cgroup as plan_cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyoci.plan.cgroup import CgroupPlan, Write
+
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_RIGHT = "run as root, have a cgroup delegated to this user, or leave the cgroup settings out"
+# Values that depend on each other are refused until the other one is there (limit and memsw, quota and period).
+ORDER = (errno.EINVAL, errno.EBUSY)
+
+
+def check(plan: CgroupPlan) -> None:
+    """See whether the cgroup is fit for a new container, and note in plan.record["keep"] what is there already.
+
+    A cgroup with processes, or frozen, is refused (the spec lets a runtime choose; runc 1.2 refuses both): its
+    processes would be counted, signalled and killed as the container's.  Raises errors.SetupError.
+    """
+    record = plan.record
+    record["keep"] = [directory for _, directory in plan_cgroup.unique(record) if os.path.exists(directory)]
+    for directory in record["keep"]:
+        members = cgroup.pids({**record, "dirs": {"": directory}})
+        if members:
+            raise _unfit(f"cgroup {directory} is not empty: {len(members)} processes, the first is {members[0]}")
+    if record["keep"] and cgroup.frozen(record):
+        raise _unfit(f"cgroup {cgroup.tree(record)} is frozen")
+
+
+def _unfit(problem: str) -> errors.SetupError:
+    return errors.SetupError(problem, where=plan_cgroup.PATH_WHERE, hint="give each container a cgroup of its own")
+
+
+def create(plan: CgroupPlan) -> None:
+    """Make the directories and write the settings; the processes come later, by cgroup.attach.
+
+    With plan.optional, hierarchies in which nothing may be made are left out, and plan.record tells so: save it again.
+    Raises errors.SetupError; what was made until then is for cgroup.destroy(plan.record).
+    """
+    for controller, directory in plan_cgroup.unique(plan.record):
+        try:
+            _make(plan, directory)
+            if "cpuset" in (controller, *_shared(plan, directory)) and plan.version == 1:
+                _inherit_cpuset(directory, plan.tops[directory])
+        except OSError as error:
+            if not plan.optional or error.errno not in (*REFUSED, errno.ENOENT):
+                hint = NO_RIGHT if error.errno in REFUSED else ""
+                raise cgroup.failed(f"make cgroup {directory}", error, plan_cgroup.PATH_WHERE, hint) from None
+            _leave_out(plan, directory)
+    if plan.program and plan.dirs:
+        from pyoci.host import bpf  # ctypes: only where v2 needs it
+
+        bpf.attach_device_program(plan.dirs[""], plan.program)
+    apply(plan.writes)
+
+
+def _shared(plan: CgroupPlan, directory: str) -> list[str]:
+    return [name for name, other in plan.dirs.items() if other == directory]
+
+
+def _leave_out(plan: CgroupPlan, directory: str) -> None:
+    for name in _shared(plan, directory):
+        del plan.dirs[name]  # plan.record holds the same dict
+    plan.writes = [write for write in plan.writes if not write.file.startswith(directory + "/")]
+
+
+def _make(plan: CgroupPlan, directory: str) -> None:
+    top = plan.tops[directory]
+    names = directory[len(top) + 1 :].split("/")
+    parents = [f"{top}/{'/'.join(names[:depth])}" if depth else top for depth in range(len(names))]
+    for parent in parents[1:]:
+        if not os.path.isdir(parent):
+            _mkdir(parent)
+    if plan.version == 2:
+        for parent in parents:
+            _enable(parent, plan.enable)
+    if directory not in plan.record["keep"] and not _mkdir(directory):
+        # Somebody made it since check(): theirs, not ours to kill and remove
+        plan.record["keep"].append(directory)
+        raise _unfit(f"cgroup {directory} is being used by somebody else")
+
+
+def _mkdir(directory: str) -> bool:
+    try:
+        os.mkdir(directory, 0o755)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _enable(parent: str, controllers: tuple[str, ...]) -> None:
+    """Hand controllers to the children of a v2 cgroup.
+
+    All at once, or one by one: which of them are missing shows when a setting needs one (its file is not there).
+    """
+    file = f"{parent}/cgroup.subtree_control"
+    enabled = cgroup.read(file).decode().split()
+    missing = [f"+{name}" for name in controllers if name not in enabled]
+    for text in [" ".join(missing), *missing] if missing else []:
+        try:
+            cgroup.write(file, text)
+        except OSError:
+            continue
+        if text == " ".join(missing):
+            break
+
+
+def _inherit_cpuset(directory: str, top: str) -> None:
+    """On v1 a new cpuset has no cpus and no memory, and takes no process until it has: copy them down."""
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        _inherit(directory, top, name)
+
+
+def _inherit(directory: str, top: str, name: str) -> str:
+    value = cgroup.read(f"{directory}/{name}").decode().strip()
+    if not value and directory != top:
+        value = _inherit(directory.rpartition("/")[0], top, name)
+        cgroup.write(f"{directory}/{name}", value)
+    return value
+
+
+# -- settings --------------------------------------------------------------------------------
+
+
+def apply(writes: list[Write]) -> None:
+    """Write values in order; `update` uses this too.
+
+    What the kernel refuses because of another value is tried again after the others, until a round brings nothing.
+    Raises errors.SetupError for the first one that stays refused.
+    """
+    pending, failure = writes, None
+    while pending:
+        later: list[Write] = []
+        failure = None
+        for write in pending:
+            try:
+                _apply_one(write)
+            except OSError as error:
+                refused = cgroup.failed(str(write), error, write.where, _hint(write, error))
+                if error.errno not in ORDER:
+                    raise refused from None
+                failure = failure or refused
+                later.append(write)
+        if failure and len(later) == len(pending):
+            raise failure
+        pending = later
+
+
+def _apply_one(write: Write) -> None:
+    try:
+        cgroup.write(write.file, write.value)
+    except FileNotFoundError:
+        if write.other:
+            _apply_one(write.other)
+        elif not write.needless:
+            raise
+
+
+def _hint(write: Write, error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return "this kernel has no such setting, or its controller is not enabled in the parent cgroup"
+    if error.errno in REFUSED:
+        return NO_RIGHT
+    if error.errno == errno.EBUSY:
+        return "the cgroup already uses more than that"
+    return ""
