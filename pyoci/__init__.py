@@ -59,5 +59,5 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def __dir__() -> list[str]:
+def __dir__() -> Any:
     return sorted({*globals(), *_EXPORTS})

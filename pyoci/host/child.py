@@ -5,14 +5,16 @@ posix_spawn(3), never fork(2): the library may be called from a process with thr
 
 from __future__ import annotations
 
-import _signal
 import os
 import select
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Mapping, Sequence
+else:
+    import _signal
 
 _KEPT = 4096  # bytes of output kept, the last ones
 # CPython ignores these two; a helper gets the usual dispositions
@@ -67,7 +69,7 @@ def _spawn(path: str, args: Sequence[str], env: Mapping[str, str], stdin: int, o
     ]
     # what our caller leaked to us (containerd its socket, podman its ports) is none of a helper's business
     actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()]
-    return os.posix_spawn(path, args, env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_IGNORED)
+    return os.posix_spawn(path, [*args], env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_IGNORED)
 
 
 def _inheritable() -> list[int]:

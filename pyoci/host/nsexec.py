@@ -5,7 +5,6 @@ The messages are in docs/ARCHITECTURE.md.  One SEQPACKET pair joins the two; clo
 
 from __future__ import annotations
 
-import _signal
 import _socket
 import _thread
 import errno
@@ -19,6 +18,7 @@ from pyoci.plan import ops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Sequence
     from typing import Protocol
 
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
         def ready(self) -> None:
             """Everything is applied; it goes on to wait for start when this returns."""
-
+else:
+    import _signal
 
 # kinds of messages
 PLAN, GO = 1, 2

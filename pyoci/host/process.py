@@ -5,7 +5,6 @@ Start time is field 22 of /proc/PID/stat, in clock ticks since boot.  See proc(5
 
 from __future__ import annotations
 
-import _signal
 import _thread
 import fcntl
 import os
@@ -17,7 +16,10 @@ from pyoci import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from typing import Self
+else:
+    import _signal
 
 # PIDFD_GET_INFO (Linux 6.13; exit codes since 6.15): struct pidfd_info, 64 bytes in its first version
 PIDFD_GET_INFO = 0xC000FF0B | 64 << 16
@@ -144,11 +146,11 @@ class Process:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        done = loop.create_future()
+        ended = asyncio.Event()
         pidfd = os.dup(self._pidfd)  # a loop keeps one reader for each descriptor: several may wait
         try:
-            loop.add_reader(pidfd, lambda: done.done() or done.set_result(None))
-            await done
+            loop.add_reader(pidfd, ended.set)
+            await ended.wait()
         finally:
             loop.remove_reader(pidfd)
             os.close(pidfd)
@@ -201,6 +203,8 @@ class Process:
             fcntl.ioctl(self._pidfd, PIDFD_GET_INFO, info)
         except OSError:
             return _GONE
+        mask: int
+        code: int
         mask, code = _INFO.unpack(info)
         if not mask & PIDFD_INFO_EXIT:
             return _GONE

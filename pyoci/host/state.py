@@ -24,6 +24,7 @@ STATE = "state.json"
 CONFIG = "config.json"
 FIFO_NEW = "create.fifo"
 FIFO = "exec.fifo"
+CACHE = ":seccomp"  # under ROOT: compiled profiles; no id has a colon
 
 # fact -> its type: what has to be there for a state.json to be whole
 _FACTS: dict[str, type] = {
@@ -176,6 +177,13 @@ class Directory:
         except OSError as error:
             raise _refused("write", f"{self.path}/{name}", error) from None
 
+    def unlink(self, name: str) -> None:
+        """Remove a file.  Raises errors.SetupError."""
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        except OSError as error:
+            raise _refused("remove", f"{self.path}/{name}", error) from None
+
     def remove(self) -> None:
         """Remove it with all its files, state.json last: until then a second attempt knows what there is to clean."""
         try:
@@ -259,7 +267,7 @@ def ids(root: str) -> list[str]:
         names = os.listdir(root)
     except FileNotFoundError:
         return []
-    return sorted(name for name in names if not name.startswith(".") and _is_directory(f"{root}/{name}"))
+    return sorted(name for name in names if name != CACHE and _is_directory(f"{root}/{name}"))
 
 
 def _is_directory(path: str) -> bool:

@@ -37,18 +37,18 @@ _HINTS = {
 def failure(plan: Sequence[Op], index: int, number: int, text: str) -> errors.SetupError:
     """The error of operation index.  number: errno, 0 when text alone says it.  text: detail, may be ""."""
     if index >= len(plan):  # before the first operation: it read the plan, or set itself up
-        return errors.SetupError(_join("start nsexec", text, _reason(number)), errno=number)
+        return errors.SetupError(join("start nsexec", text, _reason(number)), errno=number)
     op = plan[index]
     special = _SPECIAL.get(op.name)
-    message = special(op, number, text) if special else _join(op.describe(), text, _reason(number))
+    message = special(op, number, text) if special else join(op.describe(), text, _reason(number))
     return errors.SetupError(message, errno=number, where=op.where, hint=_HINTS.get((op.name, number), ""))
 
 
 def hook_failure(plan: Sequence[Op], index: int, status: int, output: str) -> errors.HookError:
     """The error of an in-container hook.  status: wait status, or -ETIMEDOUT.  output: its last line."""
     if index >= len(plan):
-        return errors.HookError(_join("hook", hook_fate(status), output))
-    return errors.HookError(_join(plan[index].describe(), hook_fate(status), output), where=plan[index].where)
+        return errors.HookError(join("hook", hook_fate(status), output))
+    return errors.HookError(join(plan[index].describe(), hook_fate(status), output), where=plan[index].where)
 
 
 def hook_fate(status: int) -> str:
@@ -63,7 +63,8 @@ def _reason(number: int) -> str:
     return errors.errno_text(number) if number else ""
 
 
-def _join(*parts: str) -> str:
+def join(*parts: str) -> str:
+    """The parts that say something, with colons."""
     return ": ".join(part for part in parts if part)
 
 
@@ -81,7 +82,7 @@ def _lookup(op: Op, number: int, text: str) -> str:
 
 
 def _cwd(op: Op, number: int, text: str) -> str:
-    why = _join(text, _reason(number))
+    why = join(text, _reason(number))
     return f'{_START}chdir to cwd ("{_text(op, "path")}") set in config.json failed: {why}'
 
 

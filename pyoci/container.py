@@ -1,0 +1,377 @@
+"""The public interface: a container from its making to its removal.  The command line uses nothing else.
+
+Everything a method needs beyond the state is imported when it is called: `state` and `kill` are called
+often and need little.  Methods block; from asyncio call them through asyncio.to_thread (there is wait_async).
+Any thread may call any of them: what changes a container holds its lock, which is in the file system.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+
+from pyoci import errors
+from pyoci.host import process
+from pyoci.host import state as states
+from pyoci.host.process import Process
+from pyoci.host.state import default_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from builtins import list as List  # noqa: N812
+    from collections.abc import Callable, Sequence
+    from typing import Any, Self
+
+    from pyoci.plan import Plan
+
+__all__ = ["Container", "Process", "default_root", "list", "make_plan"]
+
+
+class Container:
+    """A container by its id.
+
+    id:       str
+    root:     str, absolute, the directory of states
+    warnings: list of str, what was not as asked but no error; grows with each call
+    """
+
+    __slots__ = ("_init", "_lock", "_record", "id", "root", "warnings")
+
+    def __init__(self, id: str, root: str, record: dict[str, Any]) -> None:
+        """Not for callers: see create and open."""
+        self.id = id
+        self.root = root
+        self.warnings: List[str] = []
+        self._record = record
+        self._init: Process | None = None
+        self._lock = _thread.allocate_lock()
+
+    # -- making and finding -------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        id: str,
+        *,
+        bundle: str | None = None,
+        config: dict[str, Any] | None = None,
+        config_path: str | None = None,
+        root: str | None = None,
+        stdin: int = 0,
+        stdout: int = 1,
+        stderr: int = 2,
+        pid_file: str | None = None,
+        console_socket: str | None = None,
+        console: Callable[[int], object] | None = None,
+        preserve_fds: int = 0,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        cgroup_manager: str = "cgroupfs",
+    ) -> Self:
+        """Create a container: everything but the program, which start() runs (runtime.md, `create`).
+
+        bundle:         directory, "." when None; config.json is read there unless given otherwise
+        config:         the configuration itself, in place of a file; relative paths in it are under bundle
+        config_path:    another file to read in place of config.json
+        root:           directory of states, default_root() when None
+        stdin, stdout, stderr: descriptors the container gets as 0, 1, 2; they stay the caller's
+        pid_file:       path where the pid of init is written, digits only
+        console_socket: path of an AF_UNIX socket that gets the master of the terminal
+        console:        function that gets the master of the terminal in place of a socket, and owns it
+        preserve_fds:   count of descriptors from 3 on, inheritable, that the program gets too
+        no_pivot:       MS_MOVE and chroot in place of pivot_root
+        no_new_keyring: keep the caller's session keyring
+        cgroup_manager: "cgroupfs", or "disabled" for no cgroup of its own
+
+        Raises errors.InvalidConfig, errors.AlreadyExists, errors.UsageError, errors.SetupError,
+        errors.HookError; nothing is left behind then.
+        """
+        from pyoci import container_create, spec
+
+        spec.check_id(id)
+        absolute = _root(root)
+        request = container_create.Request(id, absolute, (stdin, stdout, stderr))
+        request.pid_file = pid_file
+        request.console_socket = console_socket
+        request.console = console
+        request.preserve_fds = preserve_fds
+        request.no_pivot = no_pivot
+        request.no_new_keyring = no_new_keyring
+        request.cgroup_manager = cgroup_manager
+        source = container_create.read_bundle(bundle, config, config_path)
+        source.check_rootfs()
+        creation = container_create.Creation(request, source)
+        creation.run()
+        self = cls(id, absolute, creation.record)
+        self.warnings += creation.warnings
+        self._init = creation.init
+        return self
+
+    @classmethod
+    def open(cls, id: str, root: str | None = None) -> Self:
+        """A container that is there.  Raises errors.NotFound, errors.InvalidConfig for what is no id."""
+        from pyoci import spec
+
+        spec.check_id(id)
+        absolute = _root(root)
+        states.Directory.open(absolute, id).close()
+        return cls(id, absolute, {})
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """The state of the runtime-spec (rows L14, L15), and `rootfs`, `created`, `owner` as runc has them.
+
+        pid is 0 once the container is stopped.  Raises errors.NotFound, errors.WrongState when the state is damaged.
+        """
+        with self._directory() as directory:
+            record = directory.load()
+            return _state(directory, record)
+
+    @property
+    def status(self) -> str:
+        """creating, created, running, paused or stopped.  Raises as state()."""
+        with self._directory() as directory:
+            return directory.status(directory.load())
+
+    @property
+    def pid(self) -> int:
+        """The pid of init as the caller sees it, 0 once it has ended.  Raises as state()."""
+        pid: int = self.state()["pid"]
+        return pid
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration as it was at create (L07).  Raises errors.NotFound, errors.WrongState."""
+        from pyoci.container_create import record_config
+
+        with self._directory() as directory:
+            return record_config(directory)
+
+    def fileno(self) -> int:
+        """A pidfd of init, readable once it has ended; -1 when it ended before this object knew it.
+
+        It belongs to this object.  Raises errors.NotFound, errors.WrongState.
+        """
+        return self._process().fileno()
+
+    @property
+    def pidfd(self) -> int:
+        """The same as fileno()."""
+        return self.fileno()
+
+    # -- changing -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run the program; returns when it runs and the poststart hooks have (L09).
+
+        Raises errors.WrongState unless the container is created (L08); errors.HookError or errors.SetupError when
+        it cannot be started: then it is destroyed (L18, L19).
+        """
+        from pyoci import container_start
+
+        with self._directory() as directory:
+            directory.lock()
+            record = directory.load()
+            container_start.start(directory, record, self._process(record), self.warnings)
+
+    def kill(self, signal: int | str = "TERM", all: bool = False) -> None:
+        """Send a signal to init, or with all to every process of the container's cgroup.
+
+        Raises errors.WrongState when the container is neither created nor running (L10), errors.NotFound,
+        errors.UsageError for what is no signal.
+        """
+        number = process.signal_number(signal)
+        with self._directory() as directory:
+            record = directory.load()
+            if not record or not record["pid"] or directory.has(states.FIFO_NEW):
+                raise errors.WrongState("container not running")
+            if all and record["cgroup"]:  # also when init has ended: others may have outlived it
+                from pyoci.host import cgroup
+
+                cgroup.kill(record["cgroup"], number)
+            elif not self._process(record).signal(number):
+                raise errors.WrongState("container not running")
+
+    def delete(self, force: bool = False) -> None:
+        """Remove a stopped container, and also one that is created but not started; with force any.
+
+        poststop hooks run last; what they say is a warning (L20).
+        Raises errors.WrongState when it runs (L11), errors.NotFound.
+        """
+        from pyoci import container_start
+
+        with self._directory() as directory:
+            container_start.delete(directory, self._process, force, self.warnings)
+
+    def exec(
+        self,
+        process: dict[str, Any] | Sequence[str],
+        *,
+        stdin: int = 0,
+        stdout: int = 1,
+        stderr: int = 2,
+        pid_file: str | None = None,
+        console_socket: str | None = None,
+        console: Callable[[int], object] | None = None,
+        preserve_fds: int = 0,
+    ) -> Process:
+        """Run another process in the container; returns when it runs.
+
+        process: a process object of the runtime-spec, or just args: then everything else is as in the container's
+        own process, without its terminal.  The other arguments are as for create.
+        Raises errors.WrongState unless the container is created or running, errors.InvalidConfig,
+        errors.SetupError.
+        """
+        from pyoci import container_exec
+
+        request = container_exec.Request((stdin, stdout, stderr))
+        request.pid_file = pid_file
+        request.console_socket = console_socket
+        request.console = console
+        request.preserve_fds = preserve_fds
+        with self._directory() as directory:
+            record = directory.load()
+            status = directory.status(record)
+            if status not in ("created", "running"):
+                what = "a container that has stopped" if status == "stopped" else f"a {status} container"
+                raise errors.WrongState(f"cannot exec in {what}")
+            execution = container_exec.Execution(record, self._process(record), request)
+            execution.prepare(directory, process)
+            try:
+                return execution.run()
+            finally:
+                self.warnings += execution.warnings
+
+    # -- waiting ------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until init has ended and return its exit status; see Process.wait."""
+        return self._process().wait(timeout)
+
+    async def wait_async(self) -> int:
+        """wait() for asyncio."""
+        return await self._process().wait_async()
+
+    def close(self) -> None:
+        """Let go of the pidfd.  The container is not touched."""
+        with self._lock:
+            init, self._init = self._init, None
+            if init:
+                init.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Delete the container, whatever it is doing."""
+        try:
+            self.delete(force=True)
+        except errors.NotFound:
+            pass
+        finally:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"Container({self.id!r}, root={self.root!r})"
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _directory(self) -> states.Directory:
+        return states.Directory.open(self.root, self.id)
+
+    def _process(self, record: dict[str, Any] | None = None) -> Process:
+        """init.  record: the state, when the caller has loaded it."""
+        with self._lock:
+            if self._init is None:
+                if record is None:
+                    with self._directory() as directory:
+                        record = directory.load()
+                init = Process(record.get("pid", 0), record.get("start", 0))
+                if not init.pid:  # there is none yet, or it is not known
+                    return init
+                self._init = init
+            return self._init
+
+
+def list(root: str | None = None) -> List[dict[str, Any]]:
+    """The states of all containers under root, by id; `owner` is the user's name.
+
+    One whose state is damaged is stopped: it can only be deleted.  Raises errors.SetupError.
+    """
+    absolute = _root(root)
+    found = []
+    for id in states.ids(absolute):
+        try:
+            with states.Directory.open(absolute, id) as directory:
+                found.append(_listed(directory))
+        except errors.NotFound:  # deleted meanwhile
+            continue
+    return found
+
+
+def _listed(directory: states.Directory) -> dict[str, Any]:
+    import pwd
+
+    uid = os.fstat(directory.fd).st_uid
+    try:
+        owner = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        owner = f"#{uid}"
+    try:
+        state = _state(directory, directory.load())
+    except errors.WrongState:
+        state = _state(directory, {})
+    return {**state, "owner": owner}
+
+
+def make_plan(
+    bundle: str | None = None,
+    *,
+    config: dict[str, Any] | None = None,
+    config_path: str | None = None,
+    id: str = "ID",
+    root: str | None = None,
+    preserve_fds: int = 0,
+    no_pivot: bool = False,
+    no_new_keyring: bool = False,
+    cgroup_manager: str = "cgroupfs",
+) -> Plan:
+    """What create() would do with a bundle on this machine, without doing it; the arguments are those of create.
+
+    Raises errors.InvalidConfig.
+    """
+    from pyoci import container_create, spec
+    from pyoci.host import facts
+    from pyoci.plan import make
+
+    spec.check_id(id)
+    request = container_create.Request(id, _root(root), (0, 1, 2))
+    request.preserve_fds = preserve_fds
+    request.no_pivot = no_pivot
+    request.no_new_keyring = no_new_keyring
+    request.cgroup_manager = cgroup_manager
+    source = container_create.read_bundle(bundle, config, config_path)
+    machine = facts.read()
+    return make(source.config, machine, container_create.plan_options(request, source, machine.arch))
+
+
+def _root(root: str | None) -> str:
+    return os.path.abspath(root if root is not None else default_root())
+
+
+def _state(directory: states.Directory, record: dict[str, Any]) -> dict[str, Any]:
+    from pyoci import spec
+
+    status = directory.status(record)
+    return {
+        "ociVersion": record.get("ociVersion", spec.VERSION),
+        "id": directory.id,
+        "pid": 0 if status == "stopped" else record.get("pid", 0),
+        "status": status,
+        "bundle": record.get("bundle", ""),
+        "rootfs": record.get("rootfs", ""),
+        "created": record.get("created", ""),
+        "annotations": record.get("annotations", {}),
+        "owner": "",
+    }

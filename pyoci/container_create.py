@@ -1,0 +1,361 @@
+"""create: from a bundle to a container that waits for start.  One class; each step, and what undoes all of them."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pyoci import bundle as bundles
+from pyoci import errors, json, spec
+from pyoci.container_start import oci_state, remove
+from pyoci.host import cgroup, cgroup_make, console, facts, fifo, hooks, maps, nsexec, process
+from pyoci.host import state as states
+from pyoci.plan import make as make_plan
+from pyoci.plan import ops
+from pyoci.plan.options import Options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pyoci.plan import Plan
+    from pyoci.plan.seccomp import Program
+
+# What a test may put in: called after each step with its name; what it raises fails the create there.
+after_step: Callable[[str], None] | None = None
+
+
+def _step(name: str) -> None:
+    if after_step is not None:
+        after_step(name)
+
+
+class Request:
+    """What create was asked for; see Container.create."""
+
+    __slots__ = (
+        "cgroup_manager",
+        "console",
+        "console_socket",
+        "id",
+        "no_new_keyring",
+        "no_pivot",
+        "pid_file",
+        "preserve_fds",
+        "root",
+        "stdio",
+    )
+
+    def __init__(self, id: str, root: str, stdio: Sequence[int]) -> None:
+        self.id = id
+        self.root = root
+        self.stdio = stdio
+        self.pid_file: str | None = None
+        self.console_socket: str | None = None
+        self.console: Callable[[int], object] | None = None
+        self.preserve_fds = 0
+        self.no_pivot = False
+        self.no_new_keyring = False
+        self.cgroup_manager = "cgroupfs"
+
+
+def read_bundle(bundle: str | None, config: dict[str, Any] | None, config_path: str | None) -> bundles.Bundle:
+    """The bundle that create and make_plan were given.  Raises errors.InvalidConfig."""
+    if config is not None:
+        return bundles.from_config(config, bundle or ".")
+    return bundles.load(bundle or ".", config_path)
+
+
+def seccomp_compiler(root: str, arch: str) -> Callable[[dict[str, Any]], Program]:
+    """The compiler of seccomp profiles that keeps what it compiled under root, in a directory that no id can name."""
+
+    def compiled(profile: dict[str, Any]) -> Program:
+        from pyoci.host import seccomp_cache
+
+        return seccomp_cache.compiled(profile, arch, f"{root}/{states.CACHE}")
+
+    return compiled
+
+
+def plan_options(request: Request, bundle: bundles.Bundle, arch: str) -> Options:
+    """What the plan depends on beside the config and the machine."""
+    return Options(
+        id=request.id,
+        bundle=bundle.path,
+        cgroup_manager=request.cgroup_manager,
+        no_pivot=request.no_pivot,
+        no_new_keyring=request.no_new_keyring,
+        preserve_fds=request.preserve_fds,
+        state={
+            "ociVersion": spec.VERSION,
+            "id": request.id,
+            "bundle": bundle.path,
+            "annotations": bundle.config.get("annotations") or {},
+        },
+        seccomp=seccomp_compiler(request.root, arch),
+    )
+
+
+class Creation:
+    """One create.  run() does it, or leaves nothing behind and raises.
+
+    record, init, warnings: the result.
+    """
+
+    __slots__ = (
+        "bundle",
+        "directory",
+        "facts",
+        "fds",
+        "init",
+        "peer",
+        "plan",
+        "record",
+        "request",
+        "runner",
+        "warnings",
+    )
+
+    def __init__(self, request: Request, bundle: bundles.Bundle) -> None:
+        self.request = request
+        self.bundle = bundle
+        self.facts = facts.read()
+        self.plan: Plan = make_plan(bundle.config, self.facts, plan_options(request, bundle, self.facts.arch))
+        self.runner = nsexec.Runner(self.plan.ops)
+        self.warnings = [*self.plan.warnings]
+        self.record = self._record()
+        self.fds: list[int] = []  # closed at the end, whatever happens
+        self.peer: _socket.socket | None = None
+        self.directory: states.Directory | None = None
+        self.init: process.Process | None = None
+
+    def _record(self) -> dict[str, Any]:
+        config, request = self.bundle.config, self.request
+        wanted = config.get("hooks") or {}
+        return {
+            "ociVersion": spec.VERSION,
+            "id": request.id,
+            "pid": 0,
+            "start": 0,
+            "bundle": self.bundle.path,
+            "rootfs": self.plan.rootfs,
+            "created": _now(),
+            "annotations": config.get("annotations") or {},
+            "owner": os.geteuid(),
+            "cgroup": {},
+            "cgroup_manager": request.cgroup_manager,
+            "no_new_keyring": request.no_new_keyring,
+            "process": bool(config.get("process")),
+            "hooks": {kind: wanted[kind] for kind in ("poststart", "poststop") if wanted.get(kind)},
+            "steps": self._late_steps(),
+        }
+
+    def _late_steps(self) -> dict[str, list[str]]:
+        """The operations after the fifo, for the words of `start`: index -> [sentence, where]."""
+        late: dict[str, list[str]] = {}
+        gate = len(self.plan.ops)
+        for index, op in enumerate(self.plan.ops):
+            if op.name == "fifo":
+                gate = index
+            elif index > gate and op.name != "exec":
+                late[str(index)] = [op.describe(), op.where]
+        return late
+
+    def run(self) -> None:
+        """Create it.  Raises a subclass of errors.Error; nothing is left behind then."""
+        try:
+            self._prepare()
+            self._launch()
+            _step("done")
+        except BaseException as error:
+            self._undo(error)
+            raise
+        finally:
+            self._close()
+
+    # -- the steps ----------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        request = self.request
+        check_preserved(request.preserve_fds)
+        console.check(self.plan.terminal, request.console_socket, request.console is None)
+        if request.console_socket:
+            self.peer = console.connect(request.console_socket)
+        self.directory = states.Directory.create(request.root, request.id)
+        _step("directory")
+        if self.plan.cgroup:
+            cgroup_make.check(self.plan.cgroup)
+            self.record["cgroup"] = self.plan.cgroup.record
+        self.directory.write(states.CONFIG, self.bundle.raw)
+        self.directory.save(self.record)  # names the cgroups before they are: a kill -9 from here on can be cleaned up
+        _step("state")
+        for name in self.plan.fds:
+            self.fds.append(fifo.make(self.directory) if name == "fifo" else open_namespace(name, self.plan))
+        _step("descriptors")
+
+    def _launch(self) -> None:
+        self.runner.spawn(self.request.stdio)
+        _step("spawn")
+        forks = any(op.name == "fork" for op in self.plan.ops)
+        if forks:
+            self.runner.send_plan(self.fds)  # it makes its namespaces while we make its cgroups
+            _step("plan")
+        if self.plan.cgroup:
+            cgroup_make.create(self.plan.cgroup)
+            _step("cgroup")
+        if not forks:
+            self.forked(self.runner.pid)
+            self.entered(self.runner.pid)
+            self.runner.send_plan(self.fds)
+            _step("plan")
+        self._close_fds()  # or the fifo would keep a reader and a writer that are not init
+        self.runner.run(self)
+
+    def sync(self, what: int) -> None:
+        """nsexec waits for us."""
+        if what == ops.SYNC_MAPS:
+            maps.write(self.runner.pid, self.plan.uid_map, self.plan.gid_map, euid=self.facts.euid)
+            _step("maps")
+        elif what == ops.SYNC_HOOKS:
+            state = oci_state(self.record, "creating", self.record["pid"])
+            for kind in hooks.BEFORE_CREATED:
+                hooks.run(self.plan.hooks, kind, state)
+            _step("hooks")
+
+    def forked(self, pid: int) -> None:
+        """init is there: written down before it goes on, so that a kill -9 from here on can be cleaned up."""
+        assert self.directory
+        start = process.start_time(pid)
+        self.init = process.Process(pid, start, child=True)
+        self.record["pid"], self.record["start"] = pid, start
+        self.directory.save(self.record)
+        _step("forked")
+
+    def entered(self, pid: int) -> None:
+        """Into its cgroup, while it mounts."""
+        if self.plan.cgroup:
+            cgroup.attach(self.plan.cgroup.record, pid)
+            _step("attach")
+
+    def console(self, master: int) -> None:
+        """The terminal goes to who asked for it."""
+        if self.request.console:
+            self.request.console(master)
+        else:
+            assert self.peer
+            try:
+                console.send(self.peer, master)
+            finally:
+                os.close(master)
+        _step("console")
+
+    def ready(self) -> None:
+        """Everything is applied.  The rename of the fifo is the moment from which the container is created."""
+        assert self.directory
+        self.runner.reap_spawned()
+        _step("ready")
+        if self.request.pid_file:
+            write_pid_file(self.request.pid_file, self.runner.pid)
+            _step("pid file")
+        fifo.publish(self.directory)
+        _step("publish")
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def _undo(self, error: BaseException) -> None:
+        """Back to as if nothing had been asked for.  What fails here is noted on the error, which is what counts."""
+        began = bool(self.runner.pid)
+        self.runner.abort()
+        if self.directory is None:
+            return
+        try:
+            if self.request.pid_file and began:
+                _remove_pid_file(self.request.pid_file, self.record["pid"])
+            remove(self.directory, self.record)
+            if began:  # L18
+                self.warnings += hooks.run_all(self.record["hooks"], "poststop", oci_state(self.record, "stopped"))
+        except (errors.Error, OSError) as second:
+            error.add_note(f"while cleaning up: {second}")
+
+    def _close_fds(self) -> None:
+        while self.fds:
+            os.close(self.fds.pop())
+
+    def _close(self) -> None:
+        self._close_fds()
+        self.runner.close()
+        self.warnings += self.runner.warnings
+        if self.peer:
+            self.peer.close()
+        if self.directory:
+            self.directory.close()
+
+
+# -- shared with exec -------------------------------------------------------------
+
+
+def check_preserved(count: int) -> None:
+    """Raises errors.UsageError unless the descriptors from 3 on that are to be passed are open."""
+    for fd in range(3, 3 + count):
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise errors.UsageError(f"descriptor {fd} of --preserve-fds {count} is not open") from None
+
+
+def open_namespace(name: str, plan: Plan) -> int:
+    """The descriptor that "ns:TYPE:PATH" of Plan.fds stands for.  Raises errors.SetupError."""
+    _, kind, path = name.split(":", 2)
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        where = next((op.where for op in plan.ops if op.name == "join" and op.string("path") == os.fsencode(path)), "")
+        text = errors.errno_text(error.errno or 0)
+        raise errors.SetupError(f"{kind} namespace {path}: {text}", errno=error.errno or 0, where=where) from None
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Only digits: go-runc reads it with strconv.Atoi.  A reader never sees half of it."""
+    head, tail = os.path.split(path)
+    temporary = os.path.join(head, f".{tail}.{os.getpid()}")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(fd, b"%d" % pid)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        text = errors.errno_text(error.errno or 0)
+        raise errors.SetupError(f"write pid file {path}: {text}", errno=error.errno or 0) from None
+
+
+def _remove_pid_file(path: str, pid: int) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        ours = os.read(fd, 32) == b"%d" % pid
+    finally:
+        os.close(fd)
+    if ours:
+        os.unlink(path)
+
+
+def _now() -> str:
+    now = time.time_ns()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09d}Z"
+
+
+def record_config(directory: states.Directory) -> dict[str, Any]:
+    """The configuration as it was at create.  Raises errors.WrongState when it cannot be read."""
+    try:
+        config = json.loads(directory.read(states.CONFIG), states.CONFIG)
+    except (OSError, errors.InvalidConfig) as error:
+        raise errors.WrongState(f"the state of container {directory.id} is damaged: {error}") from None
+    if not isinstance(config, dict):
+        raise errors.WrongState(f"the state of container {directory.id} is damaged: {states.CONFIG}")
+    return config

@@ -1,0 +1,140 @@
+"""start and delete: what becomes of a container after create."""
+
+from __future__ import annotations
+
+from pyoci import errors
+from pyoci.host import fifo, hooks
+from pyoci.host import state as states
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyoci.host.process import Process
+else:
+    import _signal
+
+_DEATH = 10.0  # seconds that a process is given to die of SIGKILL
+
+
+def oci_state(record: dict[str, Any], status: str, pid: int = 0) -> dict[str, Any]:
+    """The state of the runtime-spec, as hooks get it (L17: pid as the runtime sees it; none once it has ended)."""
+    state = {"ociVersion": record["ociVersion"], "id": record["id"], "status": status}
+    if pid:
+        state["pid"] = pid
+    state["bundle"] = record["bundle"]
+    state["annotations"] = record["annotations"]
+    return state
+
+
+# -- start ------------------------------------------------------------------------------------------
+
+_NOT_CREATED = {
+    "stopped": "cannot start a container that has stopped",
+    "running": "cannot start an already running container",
+    "paused": "cannot start a paused container",
+    "creating": "cannot start a container that is still being created",
+}
+
+
+def start(directory: states.Directory, record: dict[str, Any], init: Process, warnings: list[str]) -> None:
+    """Let init go on to the program.  directory: locked.  See Container.start."""
+    status = directory.status(record)
+    if status != "created":
+        raise errors.WrongState(_NOT_CREATED[status])
+    if not record["process"]:  # L05
+        raise errors.WrongState("cannot start a container without a process", where="/process")
+    try:
+        _let_go(directory, record)
+        directory.unlink(states.FIFO)  # before the hooks: whoever asks now is told that it runs
+        if record["hooks"].get("poststart"):
+            hooks.run(record["hooks"], "poststart", oci_state(record, "running", record["pid"]))
+    except errors.Error:
+        _end(directory, record, init)
+        _destroy(directory, record, warnings)
+        raise
+
+
+def _let_go(directory: states.Directory, record: dict[str, Any]) -> None:
+    said = fifo.drain(directory)
+    if not said:
+        raise errors.SetupError("the container's process ended before it was started")
+    if len(said) == 1:
+        return
+    from pyoci.host import nsexec, words
+
+    message = nsexec.Message(said[1:])
+    sentence, where = record["steps"].get(str(message.op), ["start the program", ""])
+    if message.kind == nsexec.HOOK_FAILED:
+        raise errors.HookError(words.join(sentence, words.hook_fate(message.value), message.text), where=where)
+    reason = errors.errno_text(message.value)
+    raise errors.SetupError(words.join(sentence, message.text, reason), errno=message.value, where=where)
+
+
+# -- delete -----------------------------------------------------------------------------------------
+
+
+def delete(
+    directory: states.Directory,
+    process: Callable[[dict[str, Any]], Process],
+    force: bool,
+    warnings: list[str],
+) -> None:
+    """Remove the container.  directory: not locked.  process: init of a record.  See Container.delete."""
+    if force:  # before we wait for the lock: whoever holds it may be waiting for init
+        _end(directory, *_record(directory, process, warnings))
+    directory.lock()
+    record, init = _record(directory, process, warnings) if force else _stopped(directory, process)
+    _end(directory, record, init)
+    _destroy(directory, record, warnings)
+
+
+def _stopped(
+    directory: states.Directory, process: Callable[[dict[str, Any]], Process]
+) -> tuple[dict[str, Any], Process]:
+    record = directory.load()
+    status = directory.status(record)
+    if status not in ("stopped", "created"):  # created: the spec says no, but containerd relies on it
+        raise errors.WrongState(f"cannot delete container {directory.id} that is not stopped: {status}")
+    return record, process(record)
+
+
+def _record(
+    directory: states.Directory, process: Callable[[dict[str, Any]], Process], warnings: list[str]
+) -> tuple[dict[str, Any], Process]:
+    """The facts as far as they are to be had: --force removes a damaged state too."""
+    try:
+        record = directory.load()
+    except errors.WrongState as error:
+        warnings.append(str(error))
+        record = {}
+    return record, process(record)
+
+
+def _end(directory: states.Directory, record: dict[str, Any], init: Process) -> None:
+    """Kill init, and wait until it has ended; reap it when it is our child."""
+    if init.signal(_signal.SIGKILL) and record["cgroup"]:
+        from pyoci.host import cgroup
+
+        cgroup.thaw(record["cgroup"])  # a process that is frozen does not die
+    try:
+        init.wait(_DEATH)
+    except TimeoutError:
+        raise errors.WrongState(f"container {directory.id} does not end: process {init.pid} ignores SIGKILL") from None
+
+
+def _destroy(directory: states.Directory, record: dict[str, Any], warnings: list[str]) -> None:
+    remove(directory, record)
+    if record.get("hooks", {}).get("poststop"):
+        warnings += hooks.run_all(record["hooks"], "poststop", oci_state(record, "stopped"))
+
+
+def remove(directory: states.Directory, record: dict[str, Any]) -> None:
+    """Remove what create made: the cgroups with what is left in them, then the state.  init has ended."""
+    if record.get("cgroup"):
+        from pyoci.host import cgroup
+
+        cgroup.destroy(record["cgroup"])
+    directory.remove()
