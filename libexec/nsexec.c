@@ -237,9 +237,11 @@ static int op_domainname(struct ctx *ctx, const struct op *op)
 static int op_ready(struct ctx *ctx, const struct op *op)
 {
 	(void)op;
+	/* before READY: the runtime may end as soon as it has sent its answer.  Until then a runtime
+	 * that was killed is noticed by the end of the socket */
+	prctl(PR_SET_PDEATHSIG, 0);
 	send_msg(ctx, MSG_READY, 0, "", -1);
 	wait_go(ctx);
-	prctl(PR_SET_PDEATHSIG, 0);
 	close(ctx->sock);
 	ctx->sock = -1;
 	return 0;
