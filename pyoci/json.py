@@ -9,17 +9,19 @@ once in an object, no NaN or Infinity, no lone surrogates, UTF-8 only, no byte o
 
 from __future__ import annotations
 
-try:
-    import _json
-except ImportError:  # not CPython
-    from pyoci import json_slow as _json
-
 from pyoci import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, NoReturn
+
+    _json: Any
+else:
+    try:
+        import _json
+    except ImportError:  # not CPython
+        from pyoci import json_slow as _json
 
 SPACE = " \t\n\r"
 MAX_DIGITS = 4300  # of one integer: what int() converts in bounded time
@@ -134,7 +136,7 @@ def _tokens(text: str) -> Iterator[tuple[int, str, str]]:
 
     kind is "{", "}", "name", "string" or "literal".
     """
-    from json.decoder import scanstring
+    from json.decoder import scanstring  # type: ignore[attr-defined]
 
     position = 0
     while position < len(text):

@@ -8,8 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-encode_basestring = json.encoder.py_encode_basestring  # type: ignore[attr-defined]
-encode_basestring_ascii = json.encoder.py_encode_basestring_ascii  # type: ignore[attr-defined]
+encode_basestring = json.encoder.py_encode_basestring
+encode_basestring_ascii = json.encoder.py_encode_basestring_ascii
 
 
 def make_scanner(context: Any) -> Any:

@@ -152,7 +152,7 @@ def memory_policy(value: Any) -> Found:
     elif mode != "MPOL_PREFERRED" and not value.get("nodes"):
         return at("nodes", message=f"is required with {mode}")
     if "MPOL_F_STATIC_NODES" in flags and "MPOL_F_RELATIVE_NODES" in flags:
-        return at("flags", message="MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other")
+        return at("flags", message="must not have both MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES")
     return None
 
 
@@ -169,7 +169,7 @@ def syscalls(value: Any) -> Found:
     """Rows S02, S08: write(2) must not wait for an agent that answers after we wrote to it."""
     found = _errno(value["action"], "errnoRet", value)
     if value["action"] == "SCMP_ACT_NOTIFY" and "write" in value["names"]:
-        found = (found or []) + at("names", message="SCMP_ACT_NOTIFY cannot be used for write")
+        found = (found or []) + at("names", message="must not have write with SCMP_ACT_NOTIFY")
     return found
 
 
@@ -178,7 +178,7 @@ def seccomp(value: Any) -> Found:
     default = value["defaultAction"]
     found = _errno(default, "defaultErrnoRet", value) or []
     if default == "SCMP_ACT_NOTIFY":
-        found += at("defaultAction", message="SCMP_ACT_NOTIFY cannot be the default action")
+        found += at("defaultAction", message="cannot be SCMP_ACT_NOTIFY: the agent itself would wait")
     if "listenerPath" not in value:
         if "listenerMetadata" in value:
             found += at("listenerMetadata", message="must not be set without listenerPath")
@@ -263,9 +263,9 @@ def _sysctls(value: Config, spaces: dict[str, str], sysctls: dict[str, str]) -> 
         parts = ("linux", "sysctl", name)
         field = name.replace("/", ".").removeprefix("kernel.")
         if not kind:
-            found += at(*parts, message=f"{name} is not in a namespace: it would change the host's")
+            found += at(*parts, message="is not in a namespace: it would change the host's")
         elif kind == "uts" and value.get(field):
-            found += at(*parts, message=f"{name} is set by {field} already")
+            found += at(*parts, message=f"is set by {field} already")
         else:
             found += _needs(spaces, kind, [parts])
     return found

@@ -76,7 +76,7 @@ def environment(value: Any) -> Found:
 
 def key(value: str) -> Found:
     """Row A01: the name of an annotation."""
-    return text(value) if value else bad("must not have an empty name")
+    return text(value) if value else bad("is an empty name")
 
 
 def host_name(value: Any) -> Found:
@@ -101,7 +101,7 @@ def cgroup_path(value: Any) -> Found:
 def sysctl_name(value: str) -> Found:
     """sysctl(8): words separated by dots or slashes."""
     if not of(SYSCTL_NAME, value) or not all(value.replace("/", ".").split(".")):
-        return bad(f"{show(value)} is not the name of a sysctl", "names look like net.ipv4.ip_forward")
+        return bad("is not the name of a sysctl", "names look like net.ipv4.ip_forward")
     return None
 
 
@@ -109,7 +109,7 @@ def unified_name(value: str) -> Found:
     """Row C21: a file of the cgroup, CONTROLLER.PARAMETER."""
     controller, _, parameter = value.partition(".")
     if not controller or not parameter or not of(ALNUM | frozenset("_.-"), value):
-        return bad(f"{show(value)} is not the name of a cgroup file", "names look like memory.high")
+        return bad("is not the name of a cgroup file", "names look like memory.high")
     return None
 
 
@@ -119,7 +119,9 @@ def device_name(value: Any) -> Found:
         return wrong_kind("a string", value)
     size = len(value.encode())
     if not 0 < size < 16 or value in (".", "..") or any(c in "/:\x7f" or c <= " " for c in value):
-        return bad(f"{show(value)} is not the name of a network interface", "1 to 15 bytes without space, / and :")
+        return bad(
+            f"must be the name of a network interface, not {show(value)}", "1 to 15 bytes without space, / and :"
+        )
     return None
 
 

@@ -161,6 +161,8 @@ def enum(*known: str) -> Rule:
             return None
         if type(value) is not str:
             return wrong_kind("a string", value)
+        if len(known) > 9:
+            return bad(f"is {show(value)}, which is none of its {len(known)} values", mean(value, known))
         return bad(f"must be one of {', '.join(known)}; not {show(value)}", mean(value, known))
 
     return check
