@@ -16,6 +16,7 @@
 #define OP_NUMS 8
 #define MAX_FDS 64   /* descriptors that come with a plan */
 #define MAX_TREES 512 /* sources opened ahead of the user namespace */
+#define MAX_CGROUPS 32
 #define TEXT_MAX 1024
 
 /* The operations.  tests/unit/test_ops.py holds this list and pyoci/plan/ops.py together. */
@@ -27,6 +28,7 @@ enum op_code {
 	OP_FORK = 5,
 	OP_SETSID = 6,
 	OP_KEYRING = 7,
+	OP_ENTER = 8,
 	OP_PROPAGATION = 10,
 	OP_TREE = 11,
 	OP_ROOTFS = 12,
@@ -121,6 +123,9 @@ struct ctx {
 	int null;            /* the host's /dev/null, verified */
 	int root;            /* root of the container: every path is resolved under it */
 	int trees[MAX_TREES];
+	int cgroups[MAX_CGROUPS]; /* v1: `tasks` files that the child of fork writes itself into */
+	int ncgroups;
+	int cgroup;          /* v2: the directory it is born in, or -1 */
 	bool unprivileged;   /* the runtime is an ordinary user */
 	bool cwd_done;
 	char *exe;           /* what lookup found */

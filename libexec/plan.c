@@ -20,7 +20,7 @@ static const struct rule {
 } rules[] = {
 	{ OP_JOIN, 1, -1, -1 },      { OP_UNSHARE, 0, -1, -1 },   { OP_SYNC, 0, -1, -1 },
 	{ OP_TIMENS, 1, -1, -1 },    { OP_FORK, 0, -1, -1 },      { OP_SETSID, 0, -1, -1 },
-	{ OP_KEYRING, 1, -1, -1 },   { OP_PROPAGATION, 0, -1, -1 }, { OP_TREE, 1, -1, -1 },
+	{ OP_KEYRING, 1, -1, -1 },   { OP_ENTER, 1, -1, -1 },     { OP_PROPAGATION, 0, -1, -1 }, { OP_TREE, 1, -1, -1 },
 	{ OP_ROOTFS, 1, -1, -1 },    { OP_MOUNT, 4, -1, -1 },     { OP_BIND, 2, -1, -1 },
 	{ OP_REMOUNT, 2, -1, -1 },   { OP_MASK, 1, -1, -1 },      { OP_READONLY, 1, -1, -1 },
 	{ OP_MKDIR, 1, -1, -1 },     { OP_MKNOD, 1, -1, -1 },     { OP_SYMLINK, 2, -1, -1 },

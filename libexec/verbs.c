@@ -235,8 +235,8 @@ static int do_report(const struct call *call, const struct op *op)
 			     : call->frozen  ? "paused"
 					     : "running";
 	char *text;
-	int n = asprintf(&text, "%s%s%s%d%s", op->strs[0].data, status, op->strs[1].data,
-			 call->alive ? call->pid : 0, op->strs[2].data);
+	int n = asprintf(&text, "%s%d%s%s%s", op->strs[0].data, call->alive ? call->pid : 0, op->strs[1].data,
+			 status, op->strs[2].data);
 
 	return n < 0 || write_all(1, text, (size_t)n) < 0 ? NOT_HERE : 0;
 }

@@ -88,9 +88,12 @@ _TABLE = (
     ("unshare", 2, "namespaces", "", "create namespaces: {namespaces}"),
     ("sync", 3, "sync", "", "wait for the host: {sync}"),
     ("timens", 4, "", "offsets", "set clock offsets {offsets}"),
+    # the child enters the cgroups opened by `enter` ops before it does anything else
     ("fork", 5, "", "", "fork into the new namespaces"),
     ("setsid", 6, "", "", "start a session"),
     ("keyring", 7, "", "name", "join session keyring {name}"),
+    # opens a cgroup for the later fork: the file `tasks` of a v1 directory, or a v2 directory
+    ("enter", 8, "", "path", "enter cgroup {path}"),
     # -- mounts -----------------------------------------------------------------------------
     ("propagation", 10, "propagation", "", "set propagation of / to {propagation}"),
     # opens the tree of a source before the user namespace is entered; bind.slot refers to it
@@ -156,6 +159,7 @@ _TABLE = (
     ("verb", 60, "verb", "", "to {verb}:"),
     ("process", 61, "pid start", "", "find init {pid}, started at {start}"),
     ("frozen", 62, "", "path word", "it is paused when {path} says {word}"),
+    # before pid between status after
     ("report", 63, "", "before between after", "print the state"),
     ("release", 64, "", "", "let init go and wait until it has become the program"),
     ("signal", 65, "", "", "send the signal"),
