@@ -467,8 +467,9 @@ class Box:
 
     def destroy(self) -> None:
         """`delete --force` everything this test created: that must always be enough."""
-        for name in sorted(self.entries()):
+        for name in sorted(self.entries(), reverse=True):  # the last first: it may be in namespaces of another
             self.rt("delete", "--force", name)
+            children()  # reap: an init of a pid namespace ends after all others there were reaped
 
 
 def status_field(text: str, name: str) -> str:
