@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Container", "Process", "default_root", "list", "make_plan"]
 
+_STOP_SIGNAL = "org.opencontainers.image.stopSignal"
+
 
 class Container:
     """A container by its id.
@@ -175,15 +177,20 @@ class Container:
             record = directory.load()
             container_start.start(directory, record, self._process(record), self.warnings)
 
-    def kill(self, signal: int | str = "TERM", all: bool = False) -> None:
+    def kill(self, signal: int | str | None = None, all: bool = False) -> None:
         """Send a signal to init, or with all to every process of the container's cgroup.
+
+        signal: number or name; None: the one that the image names in the annotation
+        org.opencontainers.image.stopSignal (A02), else TERM.
 
         Raises errors.WrongState when the container is neither created nor running (L10), errors.NotFound,
         errors.UsageError for what is no signal.
         """
-        number = process.signal_number(signal)
         with self._directory() as directory:
             record = directory.load()
+            if signal is None:
+                signal = record.get("annotations", {}).get(_STOP_SIGNAL) or "TERM"
+            number = process.signal_number(signal)
             if not record or not record["pid"] or directory.has(states.FIFO_NEW):
                 raise errors.WrongState("container not running")
             if all and record["cgroup"]:  # also when init has ended: others may have outlived it
@@ -215,11 +222,16 @@ class Container:
         console_socket: str | None = None,
         console: Callable[[int], object] | None = None,
         preserve_fds: int = 0,
+        cgroup: dict[str, str] | None = None,
+        ignore_paused: bool = False,
     ) -> Process:
         """Run another process in the container; returns when it runs.
 
         process: a process object of the runtime-spec, or just args: then everything else is as in the container's
-        own process, without its terminal.  The other arguments are as for create.
+        own process, without its terminal.
+        cgroup: {controller: path} of cgroups below the container's to run in, "" for every controller; they are there.
+        ignore_paused: also in a paused container; it returns when somebody resumes it.
+        The other arguments are as for create.
         Raises errors.WrongState unless the container is created or running, errors.InvalidConfig,
         errors.SetupError.
         """
@@ -230,10 +242,11 @@ class Container:
         request.console_socket = console_socket
         request.console = console
         request.preserve_fds = preserve_fds
+        request.cgroup = cgroup
         with self._directory() as directory:
             record = directory.load()
             status = directory.status(record)
-            if status not in ("created", "running"):
+            if status not in ("created", "running") and not (ignore_paused and status == "paused"):
                 what = "a container that has stopped" if status == "stopped" else f"a {status} container"
                 raise errors.WrongState(f"cannot exec in {what}")
             execution = container_exec.Execution(record, self._process(record), request)

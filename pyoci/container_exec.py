@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Request:
     """What exec was asked for; see Container.exec."""
 
-    __slots__ = ("console", "console_socket", "pid_file", "preserve_fds", "stdio")
+    __slots__ = ("cgroup", "console", "console_socket", "pid_file", "preserve_fds", "stdio")
 
     def __init__(self, stdio: Sequence[int]) -> None:
         self.stdio = stdio
@@ -32,6 +32,7 @@ class Request:
         self.console_socket: str | None = None
         self.console: Callable[[int], object] | None = None
         self.preserve_fds = 0
+        self.cgroup: dict[str, str] | None = None
 
 
 def namespaces(pid: int) -> dict[str, str]:
@@ -61,6 +62,22 @@ def process_of(config: dict[str, Any], wanted: dict[str, Any] | Sequence[str]) -
     if faults:
         raise errors.InvalidConfig(faults[0].message, faults=faults, where=faults[0].where, hint=faults[0].hint)
     return made
+
+
+def cgroup_below(record: dict[str, Any], wanted: dict[str, str] | None) -> dict[str, Any]:
+    """The record of the cgroups that the process joins.  Raises errors.UsageError for a path that leads out."""
+    if not wanted:
+        return record
+    for controller, path in wanted.items():
+        if ".." in path.split("/") or not path.isprintable():
+            raise errors.UsageError(f"cgroup path {path!r} leads out of the container's cgroup")
+        if controller and controller not in record["dirs"]:
+            raise errors.UsageError(f"the container has no cgroup of the controller {controller}")
+    dirs = {}
+    for controller, directory in record["dirs"].items():
+        below = wanted.get(controller) or wanted.get("") or ""
+        dirs[controller] = f"{directory}/{below.strip('/')}".rstrip("/")
+    return {**record, "dirs": dirs}
 
 
 class Execution:
@@ -129,7 +146,8 @@ class Execution:
     def sync(self, what: int) -> None:
         """nsexec waits for us."""
         if what == ops.SYNC_CGROUP and self.record["cgroup"]:
-            cgroup.attach(self.record["cgroup"], self.runner.pid)
+            target = cgroup_below(self.record["cgroup"], self.request.cgroup)
+            cgroup.attach(target, self.runner.pid, self.init.pid)
 
     def forked(self, pid: int) -> None:
         """The process is there."""

@@ -8,12 +8,13 @@ from pyoci.cli.options import Option
 ARGS = ("CONTAINER-ID", "[SIGNAL]")
 OPTIONS = (Option("all", "to every process of the container, not only its first", short="a"),)
 HELP = """\
-SIGNAL is a name with or without SIG (TERM, SIGKILL, RTMIN+3) or a number; TERM when left out.
+SIGNAL is a name with or without SIG (TERM, SIGKILL, RTMIN+3) or a number; when left out the one the
+image asks for (annotation org.opencontainers.image.stopSignal), else TERM.
 """
 
 
 def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Send the signal."""
-    signal = opts.args[1] if len(opts.args) > 1 else "TERM"
+    signal = opts.args[1] if len(opts.args) > 1 else None
     common.find(given, opts.args[0]).kill(signal, all=opts.flag("all"))
     return 0
