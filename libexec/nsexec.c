@@ -410,15 +410,16 @@ void close_others(const struct ctx *ctx, unsigned first)
  * what we make are exact), and the procfs that everything later leans on. */
 static int prepare(struct ctx *ctx)
 {
-	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	static const unsigned long dfl[8]; /* the kernel's struct sigaction: SIG_DFL, no flags */
 	static char *nothing[] = { NULL };
 	struct stat st;
 	sigset_t none;
 
 	guard();
 	environ = nothing;
+	/* by number: the C library keeps 32 and 33 for itself, and its posix_spawn(3) leaves them ignored */
 	for (int sig = 1; sig <= 64; sig++)
-		sigaction(sig, &dfl, NULL);
+		syscall(SYS_rt_sigaction, sig, dfl, NULL, 8);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	umask(0);
