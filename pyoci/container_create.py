@@ -198,18 +198,14 @@ class Creation:
     def _launch(self) -> None:
         self.runner.spawn(self.request.stdio)
         _step("spawn")
-        forks = any(op.name == "fork" for op in self.plan.ops)
-        if forks:
-            self.runner.send_plan(self.fds)  # it makes its namespaces while we make its cgroups
-            _step("plan")
         if self.plan.cgroup:
             cgroup_make.create(self.plan.cgroup)
             _step("cgroup")
-        if not forks:
+        if not self.runner.has("fork"):
             self.forked(self.runner.pid)
-            self.entered(self.runner.pid)
-            self.runner.send_plan(self.fds)
-            _step("plan")
+            self.entered(self.runner.pid, True)
+        self.runner.send_plan(self.fds)
+        _step("plan")
         self._close_fds()  # or the fifo would keep a reader and a writer that are not init
         self.runner.run(self)
 
@@ -233,9 +229,9 @@ class Creation:
         self.directory.save(self.record)
         _step("forked")
 
-    def entered(self, pid: int) -> None:
-        """Into its cgroup, while it mounts."""
-        if self.plan.cgroup:
+    def entered(self, pid: int, outside: bool) -> None:
+        """Into its cgroup, while it mounts, unless it enters by itself."""
+        if self.plan.cgroup and (outside or not self.runner.has("enter")):
             cgroup.attach(self.plan.cgroup.record, pid)
             _step("attach")
 

@@ -135,7 +135,7 @@ class Execution:
         if not self.init.running():  # asked after the namespaces were opened: so they were those of init
             raise errors.WrongState("cannot exec in a container that has stopped")
         self.runner.spawn(self.request.stdio)
-        if not any(op.name == "fork" for op in self.plan.ops):
+        if not self.runner.has("fork"):
             self.forked(self.runner.pid)
         self.runner.send_plan(self.fds)
         self.runner.run(self)
@@ -145,16 +145,21 @@ class Execution:
 
     def sync(self, what: int) -> None:
         """nsexec waits for us."""
-        if what == ops.SYNC_CGROUP and self.record["cgroup"]:
-            target = cgroup_below(self.record["cgroup"], self.request.cgroup)
-            cgroup.attach(target, self.runner.pid, self.init.pid)
+        if what == ops.SYNC_CGROUP and self.record["cgroup"] and not self.runner.has("enter"):
+            self._attach()
+
+    def _attach(self) -> None:
+        target = cgroup_below(self.record["cgroup"], self.request.cgroup)
+        cgroup.attach(target, self.runner.pid, self.init.pid)
 
     def forked(self, pid: int) -> None:
         """The process is there."""
         self.process = process.Process(pid, process.start_time(pid), child=True)
 
-    def entered(self, pid: int) -> None:
-        """Nothing to do meanwhile."""
+    def entered(self, pid: int, outside: bool) -> None:
+        """Into the container's cgroup, where it cannot enter by itself."""
+        if outside and self.record["cgroup"]:
+            self._attach()
 
     def console(self, master: int) -> None:
         """The terminal goes to who asked for it."""

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         def forked(self, pid: int) -> None:
             """The process that becomes init (or the exec'ed program) is this one; it waits until this returns."""
 
-        def entered(self, pid: int) -> None:
-            """It goes on; what need not hold it up is done here."""
+        def entered(self, pid: int, outside: bool) -> None:
+            """It goes on; what need not hold it up is done here.  outside: it cannot enter its v2 cgroup by itself."""
 
         def console(self, master: int) -> None:
             """A terminal was made; the descriptor is the callee's from now on."""
@@ -196,7 +196,7 @@ class Runner:
                 self._forked(message.value)
                 host.forked(self.pid)
                 self._send(GO)
-                host.entered(self.pid)
+                host.entered(self.pid, message.text == "outside")
             elif message.kind == CONSOLE and message.fd >= 0:
                 host.console(message.fd)
             elif message.kind == READY:
@@ -207,8 +207,12 @@ class Runner:
                 self.warnings.append(str(words.failure(self._plan, message.op, message.value, message.text)))
             else:
                 raise self._word(message)
-        if any(op.name == "ready" for op in self._plan):
+        if self.has("ready"):
             raise errors.SetupError(f"nsexec ended early: {self._fate()}")
+
+    def has(self, name: str) -> bool:
+        """Whether the plan has such an operation."""
+        return any(op.name == name for op in self._plan)
 
     def close(self) -> None:
         """Close the socket.  Before READY was answered that makes nsexec give up."""
