@@ -11,7 +11,7 @@ import os
 import struct
 
 from pyoci import errors
-from pyoci.host import cgroup
+from pyoci.host import cgroupfs
 
 SYSCALLS = {"x86_64": 321, "aarch64": 280}
 PROG_LOAD, PROG_ATTACH, PROG_DETACH, PROG_GET_FD_BY_ID, PROG_QUERY = 5, 8, 9, 13, 16
@@ -37,7 +37,7 @@ def attach_device_program(directory: str, code: bytes) -> None:
         program = _load(code)
         _replace(group, program)
     except OSError as error:
-        raise cgroup.failed(f"set the device filter of {directory}", error, where, HINT) from None
+        raise cgroupfs.failed(f"set the device filter of {directory}", error, where, HINT) from None
     finally:
         for fd in (group, program):
             if fd >= 0:

@@ -14,11 +14,11 @@ import select
 import time
 
 from pyoci import errors
+from pyoci.host import cgroupfs
 from pyoci.plan import cgroup as plan_cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
     Record = dict[str, Any]
@@ -28,7 +28,6 @@ FREEZE_TIME = 2.0  # seconds; a process in uninterruptible sleep freezes late or
 EMPTY_TIME = 10.0  # seconds until a cgroup whose processes were killed must be empty
 PASSES = 100  # how often new processes of a cgroup that cannot be frozen are looked for
 BATCH = 200  # pidfds held at once
-GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)  # a cgroup or process that went while we looked
 NO_CGROUP_KILL = (errno.ENOENT, errno.EOPNOTSUPP)  # before Linux 5.14; a threaded cgroup
 
 
@@ -43,25 +42,33 @@ def attach(record: Record, pid: int, init: int = 0) -> None:
     """
     for _, directory in plan_cgroup.unique(record):
         try:
-            write(f"{directory}/cgroup.procs", str(pid))
+            cgroupfs.write(f"{directory}/cgroup.procs", str(pid))
         except OSError as error:
             inner = _cgroup_of(record, init) if error.errno in (errno.EBUSY, errno.EOPNOTSUPP) and init else ""
             if not inner:
-                raise failed(f"put process {pid} into cgroup {directory}", error) from None
+                raise cgroupfs.failed(f"put process {pid} into cgroup {directory}", error) from None
             attach({**record, "dirs": {"": inner}}, pid)
 
 
 def pids(record: Record) -> list[int]:
-    """Every process in the cgroup and in those below it, sorted; [] when it is gone."""
-    found: set[int] = set()
-    for directory in _walk(tree(record)):
-        try:
-            found.update(map(int, read(f"{directory}/cgroup.procs").split()))
-        except OSError as error:
-            if error.errno not in (*GONE, errno.EOPNOTSUPP):  # EOPNOTSUPP: a threaded cgroup, listed at its domain
-                raise failed(f"list the processes of cgroup {directory}", error) from None
+    """Every process in the cgroup and in those below it, sorted; [] when it is gone.  Raises errors.SetupError."""
+    top = tree(record)
+    if not top:
+        return []
+    found = _members(f"{top}/cgroup.procs")
+    for fd, name in cgroupfs.walk(top):
+        found |= _members(f"{name}/cgroup.procs", fd)
     found.discard(0)  # a process of an outer pid namespace
     return sorted(found)
+
+
+def _members(file: str, dir_fd: int | None = None) -> set[int]:
+    try:
+        return set(map(int, cgroupfs.read(file, dir_fd).split()))
+    except OSError as error:
+        if error.errno in (*cgroupfs.GONE, errno.EOPNOTSUPP):  # EOPNOTSUPP: a threaded cgroup, listed at its domain
+            return set()
+        raise cgroupfs.failed(f"read {file}", error) from None
 
 
 def kill(record: Record, signum: int) -> None:
@@ -88,7 +95,7 @@ def frozen(record: Record) -> bool:
     if not file:
         return False
     try:
-        return read(file).strip() in (b"1", b"FROZEN", b"FREEZING")
+        return cgroupfs.read(file).strip() in (b"1", b"FROZEN", b"FREEZING")
     except OSError:
         return False
 
@@ -100,12 +107,12 @@ def freeze(record: Record) -> None:
         raise errors.SetupError("the container has no cgroup that can be frozen", hint="mount the freezer controller")
     try:
         if record["version"] == 2:
-            write(file, "1")
-            done = wait_event(tree(record), b"frozen 1", FREEZE_TIME)
+            cgroupfs.write(file, "1")
+            done = cgroupfs.wait_event(tree(record), b"frozen 1", FREEZE_TIME)
         else:
             done = _freeze_v1(file)
     except OSError as error:
-        raise failed(f"freeze cgroup {tree(record)}", error) from None
+        raise cgroupfs.failed(f"freeze cgroup {tree(record)}", error) from None
     if not done:
         thaw(record)
         raise errors.SetupError(f"cgroup {tree(record)} did not freeze within {FREEZE_TIME:.0f} s")
@@ -116,10 +123,10 @@ def thaw(record: Record) -> None:
     file = _freezer(record)
     try:
         if file:
-            write(file, "0" if record["version"] == 2 else "THAWED")
+            cgroupfs.write(file, "0" if record["version"] == 2 else "THAWED")
     except OSError as error:
-        if error.errno not in GONE:
-            raise failed(f"thaw cgroup {tree(record)}", error) from None
+        if error.errno not in cgroupfs.GONE:
+            raise cgroupfs.failed(f"thaw cgroup {tree(record)}", error) from None
 
 
 def oom_killed(record: Record) -> bool:
@@ -128,7 +135,7 @@ def oom_killed(record: Record) -> bool:
     if record["version"] == 1:
         name, directory = "memory.oom_control", record["dirs"].get("memory", "")
     try:
-        lines = read(f"{directory}/{name}").splitlines() if directory else []
+        lines = cgroupfs.read(f"{directory}/{name}").splitlines() if directory else []
     except OSError:
         return False
     return any(line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in lines)
@@ -147,12 +154,12 @@ def destroy(record: Record) -> None:
     if survivors:
         kill(record, SIGKILL)
         _wait_for(survivors)
-    for pause in _pauses(time.monotonic() + EMPTY_TIME):
+    for pause in cgroupfs.pauses(time.monotonic() + EMPTY_TIME):
         left = _remove(record, left)
         if not left:
             return
         if record["version"] == 2:
-            wait_event(left[0], b"populated 0", pause)
+            cgroupfs.wait_event(left[0], b"populated 0", pause)
         else:
             select.poll().poll(pause * 1000)
     raise errors.SetupError(f"cgroup {left[0]} cannot be removed: processes {pids(record)} are still in it")
@@ -163,12 +170,12 @@ def destroy(record: Record) -> None:
 
 def _kill_all(top: str) -> bool:
     try:
-        write(f"{top}/cgroup.kill", "1")
+        cgroupfs.write(f"{top}/cgroup.kill", "1")
     except OSError as error:
         if error.errno in NO_CGROUP_KILL and os.path.exists(top):
             return False
-        if error.errno not in GONE:
-            raise failed(f"kill cgroup {top}", error) from None
+        if error.errno not in cgroupfs.GONE:
+            raise cgroupfs.failed(f"kill cgroup {top}", error) from None
     return True
 
 
@@ -205,7 +212,7 @@ def _signal_batch(record: Record, batch: list[int], signum: int) -> None:
         except ProcessLookupError:
             pass
         except OSError as error:
-            raise failed(f"send signal {signum} to process {pid}", error) from None
+            raise cgroupfs.failed(f"send signal {signum} to process {pid}", error) from None
         finally:
             if pidfd >= 0:
                 os.close(pidfd)
@@ -246,20 +253,13 @@ def _freezer(record: Record) -> str:
 
 
 def _freeze_v1(file: str) -> bool:
-    for pause in _pauses(time.monotonic() + FREEZE_TIME):
+    for pause in cgroupfs.pauses(time.monotonic() + FREEZE_TIME):
         # Written each time: a process that was being forked during the last round is caught by this one.
-        write(file, "FROZEN")
-        if read(file).strip() == b"FROZEN":
+        cgroupfs.write(file, "FROZEN")
+        if cgroupfs.read(file).strip() == b"FROZEN":
             return True
         select.poll().poll(pause * 1000)
     return False
-
-
-def _pauses(deadline: float) -> Iterator[float]:
-    pause = 0.0005
-    while time.monotonic() < deadline:
-        yield pause
-        pause = min(pause * 2, 0.1)
 
 
 # -- directories -----------------------------------------------------------------------------
@@ -271,20 +271,6 @@ def tree(record: Record) -> str:
     return str(dirs.get("freezer") or dirs.get("") or next(iter(dirs.values()), ""))
 
 
-def _walk(top: str) -> Iterator[str]:
-    """top and every directory below it, parents first."""
-    if not top:
-        return
-    yield top
-    try:
-        with os.scandir(top) as entries:
-            children = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return
-    for child in children:
-        yield from _walk(child)
-
-
 def _remove(record: Record, directories: list[str]) -> list[str]:
     """Remove these with those below them, deepest first; what was there before create keeps its top.
 
@@ -294,87 +280,20 @@ def _remove(record: Record, directories: list[str]) -> list[str]:
 
 
 def _remove_tree(top: str, keep: bool) -> bool:
-    if not keep and _rmdir(top):  # the usual case: no children
+    if not keep and cgroupfs.rmdir(top):  # the usual case: no children
         return True
-    busy = [d for d in reversed(list(_walk(top))) if not (keep and d == top) and not _rmdir(d)]
-    return not busy
-
-
-def _rmdir(directory: str) -> bool:
-    try:
-        os.rmdir(directory)
-    except OSError as error:
-        if error.errno in GONE:
-            return True
-        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
-            return False
-        raise failed(f"remove cgroup {directory}", error) from None
-    return True
+    busy = [name for fd, name in cgroupfs.walk(top) if not cgroupfs.rmdir(name, fd)]
+    return not busy and (keep or cgroupfs.rmdir(top))
 
 
 def _cgroup_of(record: Record, init: int) -> str:
     """The v2 directory init is in, if it is below the container's; else ""."""
     top, mount = record["dirs"].get("", ""), record["mount"]
     try:
-        lines = read(f"/proc/{init}/cgroup").decode("utf-8", "surrogateescape").splitlines()
+        lines = cgroupfs.read(f"/proc/{init}/cgroup").decode("utf-8", "surrogateescape").splitlines()
     except OSError:
         return ""
     path = next((line[3:] for line in lines if line.startswith("0::")), "")
     # what stands before the container's path is what the mount does not show
     _, found, below = path.partition(f"{top[len(mount) :]}/")
     return f"{top}/{below}" if top and found and ".." not in below.split("/") else ""
-
-
-def wait_event(directory: str, wanted: bytes, timeout: float) -> bool:
-    """Wait until cgroup.events has this line; False after timeout seconds.  True when the cgroup is gone."""
-    try:
-        fd = os.open(f"{directory}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    try:
-        poller = select.poll()
-        poller.register(fd, select.POLLPRI)
-        deadline = time.monotonic() + timeout
-        while True:
-            if wanted in os.pread(fd, 4096, 0).splitlines():
-                return True
-            rest = deadline - time.monotonic()
-            if rest <= 0:
-                return False
-            poller.poll(rest * 1000)
-    except OSError as error:
-        if error.errno in GONE:
-            return True
-        raise
-    finally:
-        os.close(fd)
-
-
-# -- files -----------------------------------------------------------------------------------
-
-
-def read(file: str) -> bytes:
-    """All of a small kernel file.  Raises OSError."""
-    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        parts = []
-        while part := os.read(fd, 65536):
-            parts.append(part)
-        return b"".join(parts)
-    finally:
-        os.close(fd)
-
-
-def write(file: str, value: str) -> None:
-    """Write a value with one write(2); never creates a file.  Raises OSError."""
-    fd = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value.encode("utf-8", "surrogateescape"))
-    finally:
-        os.close(fd)
-
-
-def failed(what: str, error: OSError, where: str = "", hint: str = "") -> errors.SetupError:
-    """The error for a refused step: "WHAT: errno text"."""
-    number = error.errno or 0
-    return errors.SetupError(f"{what}: {errors.errno_text(number)}", errno=number, where=where, hint=hint)

@@ -10,7 +10,7 @@ import errno
 import os
 
 from pyoci import errors
-from pyoci.host import cgroup
+from pyoci.host import cgroup, cgroupfs
 from pyoci.plan import cgroup as plan_cgroup
 
 TYPE_CHECKING = False
@@ -57,7 +57,7 @@ def create(plan: CgroupPlan) -> None:
         except OSError as error:
             if not plan.optional or error.errno not in (*REFUSED, errno.ENOENT):
                 hint = NO_RIGHT if error.errno in REFUSED else ""
-                raise cgroup.failed(f"make cgroup {directory}", error, plan_cgroup.PATH_WHERE, hint) from None
+                raise cgroupfs.failed(f"make cgroup {directory}", error, plan_cgroup.PATH_WHERE, hint) from None
             _leave_out(plan, directory)
     if plan.program and plan.dirs:
         from pyoci.host import bpf  # ctypes: only where v2 needs it
@@ -106,11 +106,11 @@ def _enable(parent: str, controllers: tuple[str, ...]) -> None:
     All at once, or one by one: which of them are missing shows when a setting needs one (its file is not there).
     """
     file = f"{parent}/cgroup.subtree_control"
-    enabled = cgroup.read(file).decode().split()
+    enabled = cgroupfs.read(file).decode().split()
     missing = [f"+{name}" for name in controllers if name not in enabled]
     for text in [" ".join(missing), *missing] if missing else []:
         try:
-            cgroup.write(file, text)
+            cgroupfs.write(file, text)
         except OSError:
             continue
         if text == " ".join(missing):
@@ -124,10 +124,10 @@ def _inherit_cpuset(directory: str, top: str) -> None:
 
 
 def _inherit(directory: str, top: str, name: str) -> str:
-    value = cgroup.read(f"{directory}/{name}").decode().strip()
+    value = cgroupfs.read(f"{directory}/{name}").decode().strip()
     if not value and directory != top:
         value = _inherit(directory.rpartition("/")[0], top, name)
-        cgroup.write(f"{directory}/{name}", value)
+        cgroupfs.write(f"{directory}/{name}", value)
     return value
 
 
@@ -148,7 +148,7 @@ def apply(writes: list[Write]) -> None:
             try:
                 _apply_one(write)
             except OSError as error:
-                refused = cgroup.failed(str(write), error, write.where, _hint(write, error))
+                refused = cgroupfs.failed(str(write), error, write.where, _hint(write, error))
                 if error.errno not in ORDER:
                     raise refused from None
                 failure = failure or refused
@@ -160,7 +160,7 @@ def apply(writes: list[Write]) -> None:
 
 def _apply_one(write: Write) -> None:
     try:
-        cgroup.write(write.file, write.value)
+        cgroupfs.write(write.file, write.value)
     except FileNotFoundError:
         if write.other:
             _apply_one(write.other)

@@ -1,0 +1,135 @@
+"""Files and directories of the cgroup file systems: small kernel files, directories that are busy for a while."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+from pyoci import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)  # a cgroup or process that went while we looked
+
+
+def read(file: str, dir_fd: int | None = None) -> bytes:
+    """All of a small kernel file.  Raises OSError."""
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        parts = []
+        while part := os.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def write(file: str, value: str) -> None:
+    """Write a value with one write(2); never creates a file.  Raises OSError."""
+    fd = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(fd)
+
+
+def failed(what: str, error: OSError, where: str = "", hint: str = "") -> errors.SetupError:
+    """The error for a refused step: "WHAT: errno text"."""
+    number = error.errno or 0
+    return errors.SetupError(f"{what}: {errors.errno_text(number)}", errno=number, where=where, hint=hint)
+
+
+def walk(top: str) -> Iterator[tuple[int, str]]:
+    """(descriptor of the parent, name) of every directory below top, deepest first.
+
+    By descriptors: a container with a writable cgroup mount can nest deeper than a path is allowed to be long.
+    The descriptor is good until the next step.  top is gone: nothing.
+    """
+    try:
+        fd = os.open(top, DIRECTORY)
+    except OSError:
+        return
+    todo, names = [_children(fd)], [""]
+    try:
+        while todo:
+            if todo[-1]:
+                name = todo[-1].pop()
+                try:
+                    fd = _step(fd, name)
+                except OSError:  # it went meanwhile
+                    continue
+                names.append(name)
+                todo.append(_children(fd))
+                continue
+            todo.pop()
+            name = names.pop()
+            if names:
+                fd = _step(fd, "..")
+                yield fd, name
+    finally:
+        os.close(fd)
+
+
+def _step(fd: int, name: str) -> int:
+    new = os.open(name, DIRECTORY, dir_fd=fd)
+    os.close(fd)
+    return new
+
+
+def _children(fd: int) -> list[str]:
+    try:
+        with os.scandir(fd) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def rmdir(directory: str, dir_fd: int | None = None) -> bool:
+    """Remove a cgroup; True when it is gone, False while it is busy.  Raises errors.SetupError."""
+    try:
+        os.rmdir(directory, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno in GONE:
+            return True
+        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            return False
+        raise failed(f"remove cgroup {directory}", error) from None
+    return True
+
+
+def pauses(deadline: float) -> Iterator[float]:
+    """Growing pauses in seconds, until time.monotonic() reaches deadline; the one who asks waits them."""
+    pause = 0.0005
+    while time.monotonic() < deadline:
+        yield pause
+        pause = min(pause * 2, 0.1)
+
+
+def wait_event(directory: str, wanted: bytes, timeout: float) -> bool:
+    """Wait until cgroup.events has this line; False after timeout seconds.  True when the cgroup is gone."""
+    try:
+        fd = os.open(f"{directory}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        poller = select.poll()
+        poller.register(fd, select.POLLPRI)
+        deadline = time.monotonic() + timeout
+        while True:
+            if wanted in os.pread(fd, 4096, 0).splitlines():
+                return True
+            rest = deadline - time.monotonic()
+            if rest <= 0:
+                return False
+            poller.poll(rest * 1000)
+    except OSError as error:
+        if error.errno in GONE:
+            return True
+        raise
+    finally:
+        os.close(fd)
