@@ -177,14 +177,19 @@ def _find_refused(text: str) -> tuple[int, str]:
 
 
 def _refuse_literal(literal: str) -> str:
-    if literal in ("NaN", "Infinity", "-Infinity"):
-        return f"{literal} is not a JSON number"
+    """What the scanner refused about a literal, "" when it is valid; garbage may follow in it."""
+    for name in ("NaN", "Infinity", "-Infinity"):
+        if literal.startswith(name):
+            return f"{name} is not a JSON number"
     if literal in ("true", "false", "null"):
         return ""
     digits = literal.removeprefix("-")
-    if digits.isdigit():
-        return "a number with too many digits" if len(digits) > MAX_DIGITS else ""
-    value = float(literal)
+    if len(digits) - len(digits.lstrip("0123456789")) > MAX_DIGITS:
+        return "a number with too many digits"
+    try:
+        value = float(literal)
+    except ValueError:  # all before what was refused is well formed: this is it
+        value = float("inf")
     return "a number out of range" if value - value != 0.0 else ""
 
 

@@ -13,10 +13,10 @@ from pyoci import errors, json, spec, spec_cross, spec_kinds, spec_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
-PARTS = {
+PARTS: dict[str, Callable[[Any], list[errors.Fault]]] = {
     "config": spec.check,
     "process": spec.check_process,
     "resources": spec.check_resources,
@@ -60,7 +60,8 @@ def validator(part: str = "config") -> Any:
             raise errors.Error("the package jsonschema is missing", hint="pip install jsonschema") from None
         checker = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
         keywords = {"required": _required, "x-rule": _rule, "x-maxBytes": _max_bytes}
-        extended = jsonschema.validators.extend(jsonschema.Draft202012Validator, keywords, type_checker=checker)
+        extend: Any = jsonschema.validators.extend
+        extended = extend(jsonschema.Draft202012Validator, keywords, type_checker=checker)
         _validators[part] = extended({**load(), "$ref": f"#/$defs/{part}"})
     return _validators[part]
 
@@ -70,9 +71,8 @@ def _fault(where: str, error: Any, known: errors.Fault | None, schema: Any) -> e
     if known is None:
         subject = str(error.absolute_path[-1]) if error.absolute_path else "config"
         return errors.Fault(where, f"{subject}: {errors.one_line(error.message)}", about)
-    return errors.Fault(
-        where, known.message, f"{known.hint} ({about})" if known.hint and about else known.hint or about
-    )
+    hint = f"{known.hint} ({about})" if known.hint and about else known.hint or about
+    return errors.Fault(where, known.message, hint)
 
 
 def _about(error: Any, node: Any) -> str:
@@ -113,7 +113,7 @@ def _required(_validator: Any, names: list[str], instance: Any, _schema: Any) ->
 
 
 def _max_bytes(_validator: Any, most: int, instance: Any, _schema: Any) -> Iterator[Any]:
-    if isinstance(instance, str) and len(instance.encode()) > most:
+    if isinstance(instance, str) and len(instance.encode("utf-8", "surrogatepass")) > most:
         yield _error(f"is longer than {most} bytes")
 
 

@@ -33,9 +33,9 @@ def check(config: Any) -> list[errors.Fault]:
     return _check(spec_tables.CONFIG, config, "config")
 
 
-def check_process(process: Any, pointer_prefix: str = "") -> list[errors.Fault]:
+def check_process(process: Any) -> list[errors.Fault]:
     """Every fault of a process object: that of a config, or exec's process.json."""
-    return _check(spec_tables.PROCESS, process, "process", pointer_prefix)
+    return _check(spec_tables.PROCESS, process, "process")
 
 
 def check_resources(resources: Any) -> list[errors.Fault]:
@@ -68,12 +68,12 @@ def refuse(faults: list[errors.Fault]) -> None:
     raise errors.InvalidConfig(first.message + more, faults=faults, where=first.where, hint=first.hint)
 
 
-def _check(rule: Rule, value: Any, name: str, prefix: str = "") -> list[errors.Fault]:
+def _check(rule: Rule, value: Any, name: str) -> list[errors.Fault]:
     problems = rule(value)
     if not problems:
         return []
     return [
-        errors.Fault(prefix + pointer(*parts), f"{_subject(parts, name)} {message}", hint)
+        errors.Fault(pointer(*parts), f"{_subject(parts, name)} {message}", hint)
         for parts, message, hint in problems[:100]
     ]
 

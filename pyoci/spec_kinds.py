@@ -82,7 +82,7 @@ def key(value: str) -> Found:
 def host_name(value: Any) -> Found:
     """sethostname(2) and setdomainname(2) take 64 bytes."""
     found = word(value)
-    if not found and len(value.encode()) > 64:
+    if not found and len(value.encode("utf-8", "surrogatepass")) > 64:
         return bad("must not be longer than 64 bytes")
     return found
 
@@ -117,11 +117,9 @@ def device_name(value: Any) -> Found:
     """What dev_valid_name() of the kernel takes as the name of a network interface."""
     if type(value) is not str:
         return wrong_kind("a string", value)
-    size = len(value.encode())
+    size = len(value.encode("utf-8", "surrogatepass"))
     if not 0 < size < 16 or value in (".", "..") or any(c in "/:\x7f" or c <= " " for c in value):
-        return bad(
-            f"must be the name of a network interface, not {show(value)}", "1 to 15 bytes without space, / and :"
-        )
+        return bad(f"must be the name of a network interface, not {show(value)}", "1 to 15 bytes, no space, / or :")
     return None
 
 
