@@ -31,7 +31,7 @@ def _unified(draft: Draft, wanted: Wanted, dest: str, where: str) -> ops.Op:
             "bind",
             source,
             dest,
-            slot=draft.source(source, 0, where),
+            slot=-1,
             attr_set=wanted.on | wanted.rec_on,
             attr_clr=wanted.off | wanted.rec_off,
             propagation=wanted.propagation,
@@ -56,7 +56,7 @@ def _legacy(draft: Draft, wanted: Wanted, dest: str, where: str) -> list[ops.Op]
             data = ",".join(controllers)
             step = ops.op("mount", "cgroup", "cgroup", target, data, flags=_FLAGS | read_only, where=where)
         else:
-            step = _bind(draft, own_directory(draft, controllers[0]), target, read_only, where)
+            step = _bind(own_directory(draft, controllers[0]), target, read_only, where)
         steps.append(step)
         shared = [c for c in controllers if c != name and not c.startswith("name=")]
         links += [ops.op("symlink", name, f"{dest}/{c}", flags=ops.KEEP, where=where) for c in shared]
@@ -65,11 +65,11 @@ def _legacy(draft: Draft, wanted: Wanted, dest: str, where: str) -> list[ops.Op]
     return steps + links
 
 
-def _bind(draft: Draft, source: str, target: str, read_only: int, where: str) -> ops.Op:
+def _bind(source: str, target: str, read_only: int, where: str) -> ops.Op:
+    """No tree op, not even in a user namespace: the host makes the directory while the container is being
+    made, and everybody may search the cgroup file systems."""
     attributes = _ATTRS | (linux.MOUNT_ATTR_RDONLY if read_only else 0)
-    flags = ops.BIND_RECURSIVE
-    slot = draft.source(source, flags, where)
-    return ops.op("bind", source, target, slot=slot, flags=flags, attr_set=attributes, where=where)
+    return ops.op("bind", source, target, slot=-1, flags=ops.BIND_RECURSIVE, attr_set=attributes, where=where)
 
 
 def _hierarchies(draft: Draft) -> dict[str, list[str]]:

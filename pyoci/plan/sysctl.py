@@ -66,5 +66,5 @@ def _owner(path: str) -> str | None:
     if path in _OWNER:
         return _OWNER[path]
     first, _, rest = path.partition("/")
-    second = rest.partition("/")[0]
-    return _OWNER.get(f"{first}/") or _OWNER.get(f"{first}/{second}/")
+    second, _, name = rest.partition("/")
+    return _OWNER.get(first + "/" if second else "") or _OWNER.get(f"{first}/{second}/" if name else "")

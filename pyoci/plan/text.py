@@ -1,4 +1,4 @@
-"""A plan for people (`pyoci plan`) and for programs (`pyoci plan --json`).  Cold: nothing on the hot path imports it."""
+"""A plan for people (`pyoci plan`) and for programs (`pyoci plan --json`).  Cold: no hot path imports it."""
 
 from __future__ import annotations
 

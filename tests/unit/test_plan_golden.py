@@ -25,7 +25,7 @@ def facts(name: str, mode: str) -> Any:
     userns = "rootless" in name
     if mode == "unified":
         return golden.facts(userns=userns)
-    own = {controller: "/" for controller in V1}
+    own = dict.fromkeys(V1, "/")
     return golden.facts(
         userns=userns, cgroup_mode="legacy", cgroup_mounts=V1, cgroup_unified="", cgroup_own=own, cgroup_controllers=()
     )

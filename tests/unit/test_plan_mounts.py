@@ -1,0 +1,430 @@
+"""Mounts on paper: rows M03 to M17, M23, M24."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pyoci import linux, plan
+from pyoci.plan import mountopts, ops
+from tests import golden
+from tests.unit.planning import config, find, index, make, names, namespaces, on, one, refused, user_namespace
+
+ATIME = linux.MOUNT_ATTR__ATIME
+V1 = {"cpu": "/cg/cpu,cpuacct", "cpuacct": "/cg/cpu,cpuacct", "devices": "/cg/devices", "name=systemd": "/cg/systemd"}
+
+
+def tmpfs(*options: str) -> ops.Op:
+    """The op of a tmpfs with these options."""
+    return planned({"destination": "/m", "type": "tmpfs", "source": "tmpfs", "options": list(options)})[0]
+
+
+def bind(*options: str, source: str = "/src", dest: str = "/m") -> ops.Op:
+    return planned({"destination": dest, "source": source, "options": ["bind", *options]}, dest)[0]
+
+
+def planned(mount: dict[str, Any], dest: str = "/m") -> list[ops.Op]:
+    return on(make(mounts=[mount]), dest)
+
+
+NEW_FLAGS = {
+    "ro": None,  # put off: see test_m24_read_only_tmpfs
+    "rw": 0,
+    "nosuid": linux.MS_NOSUID,
+    "suid": 0,
+    "nodev": linux.MS_NODEV,
+    "dev": 0,
+    "noexec": linux.MS_NOEXEC,
+    "exec": 0,
+    "noatime": linux.MS_NOATIME,
+    "atime": linux.MS_RELATIME,
+    "nodiratime": linux.MS_NODIRATIME,
+    "diratime": 0,
+    "relatime": linux.MS_RELATIME,
+    "norelatime": 0,
+    "strictatime": linux.MS_STRICTATIME,
+    "nostrictatime": linux.MS_RELATIME,
+    "sync": linux.MS_SYNCHRONOUS,
+    "async": 0,
+    "dirsync": linux.MS_DIRSYNC,
+    "defaults": 0,
+    "iversion": linux.MS_I_VERSION,
+    "noiversion": 0,
+    "lazytime": linux.MS_LAZYTIME,
+    "nolazytime": 0,
+    "silent": linux.MS_SILENT,
+    "loud": 0,
+    "mand": linux.MS_MANDLOCK,
+    "nomand": 0,
+    "nosymfollow": linux.MS_NOSYMFOLLOW,
+    "symfollow": 0,
+}
+
+
+@pytest.mark.parametrize(("option", "flags"), [(o, f) for o, f in NEW_FLAGS.items() if f is not None])
+def test_m06_m07_m09_m13_option_of_a_new_file_system(option: str, flags: int) -> None:
+    op = tmpfs(option)
+    assert op.name == "mount"
+    assert op.num("flags") == flags
+    assert op.string("data") == b""
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        (["ro", "rw"], 0),
+        (["nosuid", "suid", "nosuid"], linux.MS_NOSUID),
+        (["noatime", "strictatime"], linux.MS_STRICTATIME),
+        (["strictatime", "relatime"], linux.MS_RELATIME),
+        (["sync", "async", "lazytime"], linux.MS_LAZYTIME),
+        (["nosuid", "noexec", "nodev"], linux.MS_NOSUID | linux.MS_NOEXEC | linux.MS_NODEV),
+    ],
+)
+def test_m06_the_later_option_wins(options: list[str], flags: int) -> None:
+    assert tmpfs(*options).num("flags") == flags
+
+
+BIND_ATTRIBUTES = {
+    "ro": (linux.MOUNT_ATTR_RDONLY, 0),
+    "rw": (0, linux.MOUNT_ATTR_RDONLY),
+    "nosuid": (linux.MOUNT_ATTR_NOSUID, 0),
+    "suid": (0, linux.MOUNT_ATTR_NOSUID),
+    "nodev": (linux.MOUNT_ATTR_NODEV, 0),
+    "dev": (0, linux.MOUNT_ATTR_NODEV),
+    "noexec": (linux.MOUNT_ATTR_NOEXEC, 0),
+    "exec": (0, linux.MOUNT_ATTR_NOEXEC),
+    "noatime": (linux.MOUNT_ATTR_NOATIME, ATIME),
+    "strictatime": (linux.MOUNT_ATTR_STRICTATIME, ATIME),
+    "relatime": (0, ATIME),
+    "atime": (0, ATIME),
+    "nostrictatime": (0, ATIME),
+    "nodiratime": (linux.MOUNT_ATTR_NODIRATIME, 0),
+    "diratime": (0, linux.MOUNT_ATTR_NODIRATIME),
+    "nosymfollow": (linux.MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, linux.MOUNT_ATTR_NOSYMFOLLOW),
+    "norelatime": (0, 0),
+}
+
+
+@pytest.mark.parametrize(("option", "bits"), BIND_ATTRIBUTES.items())
+def test_m06_option_of_a_bind_mount(option: str, bits: tuple[int, int]) -> None:
+    op = bind(option)
+    assert op.name == "bind"
+    assert (op.num("attr_set"), op.num("attr_clr")) == bits
+    assert (op.num("rec_set"), op.num("rec_clr")) == (0, 0)
+
+
+@pytest.mark.parametrize(("option", "bits"), BIND_ATTRIBUTES.items())
+def test_m10_m11_recursive_option(option: str, bits: tuple[int, int]) -> None:
+    op = bind("r" + option)
+    assert (op.num("rec_set"), op.num("rec_clr")) == bits
+    assert (op.num("attr_set"), op.num("attr_clr")) == (0, 0)
+
+
+def test_m10_recursive_option_of_a_new_file_system() -> None:
+    """It has nothing under it yet."""
+    assert tmpfs("rnosuid", "rnoatime").num("flags") == linux.MS_NOSUID | linux.MS_NOATIME
+    assert tmpfs("nosuid", "rsuid").num("flags") == 0
+
+
+@pytest.mark.parametrize(("word", "bits"), linux.PROPAGATION.items())
+def test_m08_propagation(word: str, bits: int) -> None:
+    assert tmpfs(word).num("propagation") == bits
+    assert bind(word).num("propagation") == bits
+
+
+def test_m03_order() -> None:
+    mounts = [{"destination": f"/m{i}", "type": "tmpfs"} for i in (3, 1, 2)]
+    made = make(mounts=mounts)
+    assert [op.string("dest") for op in find(made, "mount")] == [b"/m3", b"/m1", b"/m2"]
+    assert [op.where for op in find(made, "mount")] == ["/mounts/0", "/mounts/1", "/mounts/2"]
+
+
+@pytest.mark.parametrize(
+    ("path", "clean"),
+    [("m", "/m"), ("./a//b/", "/a/b"), ("/a/../m", "/m"), ("../../m", "/m"), ("/a/./b", "/a/b"), ("//m", "/m")],
+)
+def test_m04_destination(path: str, clean: str) -> None:
+    assert planned({"destination": path, "type": "tmpfs"}, clean)
+
+
+@pytest.mark.parametrize(
+    ("mount", "flags"),
+    [
+        ({"options": ["bind"]}, 0),
+        ({"options": ["rbind"]}, ops.BIND_RECURSIVE),
+        ({"options": ["rbind", "bind"]}, ops.BIND_RECURSIVE),
+        ({"options": ["bind", "rbind"]}, ops.BIND_RECURSIVE),
+        ({"type": "none", "options": ["rbind"]}, ops.BIND_RECURSIVE),
+        ({"type": "ext4", "options": ["bind"]}, 0),
+        ({"type": "bind"}, 0),
+    ],
+)
+def test_m05_bind_is_what_the_options_say(mount: dict[str, Any], flags: int) -> None:
+    (op,) = planned({"destination": "/m", "source": "/src"} | mount)
+    assert op.name == "bind"
+    assert op.num("flags") == flags
+    assert op.num("slot") == -1
+    assert op.string("source") == b"/src"
+
+
+def test_m05_neither_type_nor_bind() -> None:
+    refused(config(mounts=[{"destination": "/m", "source": "/src"}]), "/mounts/0")
+
+
+def test_m05_bind_without_source() -> None:
+    refused(config(mounts=[{"destination": "/m", "options": ["bind"]}]), "/mounts/0")
+
+
+def test_m06_remount() -> None:
+    (op,) = planned({"destination": "/m", "type": "tmpfs", "options": ["remount", "ro", "size=1m", "sync", "rslave"]})
+    assert op.name == "remount"
+    assert op.num("attr_set") == linux.MOUNT_ATTR_RDONLY
+    assert op.num("sb") == 1
+    assert op.num("sb_flags") == linux.MS_RDONLY | linux.MS_SYNCHRONOUS
+    assert op.num("propagation") == linux.MS_SLAVE | linux.MS_REC
+    assert op.string("data") == b"size=1m"
+
+
+def test_m06_remount_of_a_bind_leaves_the_file_system_alone() -> None:
+    (op,) = planned({"destination": "/m", "options": ["remount", "bind", "ro", "noatime"]})
+    assert (op.name, op.num("sb"), op.num("sb_flags")) == ("remount", 0, 0)
+    assert op.num("attr_set") == linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOATIME
+
+
+def test_m14_tmpcopyup() -> None:
+    assert tmpfs("tmpcopyup").num("copyup") == 1
+    assert tmpfs("size=1m").num("copyup") == 0
+    refused(config(mounts=[{"destination": "/m", "type": "ramfs", "options": ["tmpcopyup"]}]), "/mounts/0/options")
+
+
+def test_m15_unknown_options_are_data() -> None:
+    op = tmpfs("size=65536k", "nosuid", "mode=755", "huge=never")
+    assert op.string("data") == b"size=65536k,mode=755,huge=never"
+    assert op.num("flags") == linux.MS_NOSUID
+
+
+def test_m15_data_of_a_bind_mount_is_a_warning() -> None:
+    made = make(mounts=[{"destination": "/m", "source": "/s", "options": ["bind", "size=1"]}])
+    assert made.warnings == ["/mounts/0/options: size=1: no effect on a bind mount"]
+
+
+@pytest.mark.parametrize("word", ["auto", "noauto", "nofail", "_netdev", "nouser", "x-systemd.a", "X-foo", "comment=a"])
+def test_m16_words_of_mount8_stay_here(word: str) -> None:
+    op = tmpfs(word)
+    assert (op.string("data"), op.num("flags")) == (b"", 0)
+
+
+def test_m16_user_options_imply_others() -> None:
+    strict = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    assert tmpfs("user").num("flags") == strict
+    assert tmpfs("users", "exec").num("flags") == strict & ~linux.MS_NOEXEC
+    assert tmpfs("owner").num("flags") == linux.MS_NOSUID | linux.MS_NODEV
+
+
+def test_m12_idmapped_mounts_are_refused() -> None:
+    mount = {"destination": "/m", "source": "/s", "options": ["bind", "idmap"]}
+    refused(config(mounts=[mount]), "/mounts/0/options/1")
+    mapping = [{"containerID": 0, "hostID": 1, "size": 1}]
+    refused(config(mounts=[mount | {"options": ["bind"], "uidMappings": mapping}]), "/mounts/0/uidMappings")
+
+
+def test_source_of_a_file_system_defaults_to_its_type() -> None:
+    (op,) = planned({"destination": "/m", "type": "tmpfs"})
+    assert op.string("source") == b"tmpfs"
+
+
+def test_every_option_of_features_is_understood() -> None:
+    for word in mountopts.NAMES:
+        assert mountopts.parse([word], "").data == []
+
+
+# -- cgroup mounts ---------------------------------------------------------------------------
+
+
+def cgroup_plan(mode: str, *more: str, options: list[str] | None = None, **linux_changes: Any) -> plan.Plan:
+    mount = {"destination": "/sys/fs/cgroup", "type": "cgroup", "options": options or ["ro", "nosuid"]}
+    changes = {"namespaces": namespaces(*more), "cgroupsPath": "/a/b"} | linux_changes
+    if mode == "unified":
+        return make(mounts=[mount], linux=changes)
+    own = dict.fromkeys(V1, "/")
+    facts = golden.facts(cgroup_mode="legacy", cgroup_mounts=V1, cgroup_unified="", cgroup_own=own)
+    return make(mounts=[mount], linux=changes, facts=facts)
+
+
+def test_m17_v1_without_namespace_binds_the_own_cgroup() -> None:
+    made = cgroup_plan("legacy")
+    view = on(made, "/sys/fs/cgroup")
+    assert [op.name for op in view] == ["mount", "remount"]
+    assert view[0].string("type") == b"tmpfs"
+    assert not view[0].num("flags") & linux.MS_RDONLY
+    binds = {op.string("dest"): op.string("source") for op in find(made, "bind")}
+    assert binds == {
+        b"/sys/fs/cgroup/cpu,cpuacct": b"/cg/cpu,cpuacct/a/b",
+        b"/sys/fs/cgroup/devices": b"/cg/devices/a/b",
+        b"/sys/fs/cgroup/systemd": b"/cg/systemd/a/b",
+    }
+    assert all(op.num("attr_set") & linux.MOUNT_ATTR_RDONLY for op in find(made, "bind"))
+    links = {op.string("path"): op.string("target") for op in find(made, "symlink") if op.where}
+    assert links == {b"/sys/fs/cgroup/cpu": b"cpu,cpuacct", b"/sys/fs/cgroup/cpuacct": b"cpu,cpuacct"}
+
+
+def test_m17_v1_read_write() -> None:
+    made = cgroup_plan("legacy", options=["nosuid"])
+    assert [op.name for op in on(made, "/sys/fs/cgroup")] == ["mount"]
+    assert not any(op.num("attr_set") & linux.MOUNT_ATTR_RDONLY for op in find(made, "bind"))
+
+
+def test_m17_v1_with_namespace_mounts_the_hierarchies() -> None:
+    made = cgroup_plan("legacy", "cgroup")
+    data = {op.string("dest"): op.string("data") for op in find(made, "mount") if op.string("type") == b"cgroup"}
+    assert data == {
+        b"/sys/fs/cgroup/cpu,cpuacct": b"cpu,cpuacct",
+        b"/sys/fs/cgroup/devices": b"devices",
+        b"/sys/fs/cgroup/systemd": b"name=systemd",
+    }
+    assert not find(made, "bind")
+
+
+def test_m17_v2_mounts_cgroup2() -> None:
+    for more in ([], ["cgroup"]):
+        (op,) = on(cgroup_plan("unified", *more), "/sys/fs/cgroup")
+        assert (op.name, op.string("type")) == ("mount", b"cgroup2")
+        assert op.num("flags") == linux.MS_RDONLY | linux.MS_NOSUID
+
+
+def test_m17_v2_in_a_user_namespace_without_cgroup_namespace_binds() -> None:
+    (op,) = on(cgroup_plan("unified", **user_namespace()), "/sys/fs/cgroup")
+    assert (op.name, op.string("source")) == ("bind", b"/sys/fs/cgroup")
+    (op,) = on(cgroup_plan("unified", **user_namespace("cgroup")), "/sys/fs/cgroup")
+    assert op.name == "mount"
+
+
+def test_m17_a_cgroup_directory_gets_no_tree_op() -> None:
+    """It does not exist yet when trees are opened."""
+    made = cgroup_plan("legacy", **user_namespace())
+    assert not [op for op in find(made, "tree") if op.string("source").startswith(b"/cg")]
+
+
+@pytest.mark.parametrize("mode", ["unified", "legacy"])
+def test_m17_the_cgroup_comes_before_its_mount(mode: str) -> None:
+    made = cgroup_plan(mode, "cgroup")
+    syncs = [i for i, op in enumerate(made.ops) if op.name == "sync"]
+    unshares = [i for i, op in enumerate(made.ops) if op.name == "unshare"]
+    mount = next(i for i, op in enumerate(made.ops) if op.name == "mount")
+    assert len(syncs) == 1
+    assert syncs[0] < unshares[-1] < mount
+    assert made.ops[unshares[-1]].num("namespaces") == linux.NAMESPACES["cgroup"]
+
+
+def test_m17_disabled_cgroups_show_the_own_one() -> None:
+    own = {"memory": "/caller"}
+    facts = golden.facts(cgroup_mode="legacy", cgroup_mounts={"memory": "/cg/memory"}, cgroup_own=own)
+    mount = {"destination": "/sys/fs/cgroup", "type": "cgroup"}
+    made = make(mounts=[mount], facts=facts, options=golden.options(cgroup_manager="disabled"))
+    assert one(made, "bind").string("source") == b"/cg/memory/caller"
+    assert not find(made, "sync")
+
+
+# -- /proc and read-only ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        {"destination": "/proc", "type": "tmpfs"},
+        {"destination": "/proc", "type": "sysfs"},
+        {"destination": "/proc", "source": "/vol", "options": ["bind"]},
+        {"destination": "/proc/self", "type": "proc"},
+        {"destination": "/proc/sys/kernel", "source": "/vol", "options": ["rbind"]},
+        {"destination": "proc/../proc/acpi", "type": "tmpfs"},
+        {"destination": "/proc/cpuinfo/x", "source": "/vol", "options": ["bind"]},
+        {"destination": "/", "source": "/vol", "options": ["bind"]},
+    ],
+)
+def test_m23_refused(mount: dict[str, Any]) -> None:
+    refused(config(mounts=[mount]), "/mounts/0/destination")
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        {"destination": "/proc", "type": "proc"},
+        {"destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"]},
+        {"destination": "/procfs", "type": "tmpfs"},
+        {"destination": "/proc2/x", "type": "tmpfs"},
+        {"destination": "/x/proc", "type": "tmpfs"},
+        {"destination": "/proc", "options": ["remount", "bind", "ro"]},
+    ],
+)
+def test_m23_allowed(mount: dict[str, Any]) -> None:
+    assert make(mounts=[mount])
+
+
+@pytest.mark.parametrize("name", ["cpuinfo", "meminfo", "stat", "uptime", "loadavg", "swaps", "diskstats", "slabinfo"])
+def test_m23_files_of_lxcfs(name: str) -> None:
+    assert bind(source=f"/var/lib/lxcfs/proc/{name}", dest=f"/proc/{name}").num("flags") == ops.BIND_OVER_PROC
+
+
+def test_m24_read_only_tmpfs() -> None:
+    """Mount points of later mounts are made in it: read-only comes last, before the root changes."""
+    inner = {"destination": "/m/inner", "type": "tmpfs"}
+    made = make(mounts=[{"destination": "/m", "type": "tmpfs", "options": ["ro", "nosuid"]}, inner])
+    first, last = on(made, "/m")
+    assert first.num("flags") == linux.MS_NOSUID
+    assert (last.name, last.num("attr_set")) == ("remount", linux.MOUNT_ATTR_RDONLY)
+    assert made.ops.index(last) > made.ops.index(on(made, "/m/inner")[0])
+    assert made.ops.index(last) < index(made, "pivot")
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        {"destination": "/dev", "type": "devtmpfs", "options": ["ro"]},
+        {"destination": "/dev/", "type": "tmpfs", "options": ["rro"]},
+        {"destination": "dev", "source": "/dev", "options": ["rbind", "ro"]},
+    ],
+)
+def test_m24_dev_is_writable_until_the_devices_are_made(mount: dict[str, Any]) -> None:
+    made = make(mounts=[mount], process={"terminal": True})
+    first, last = on(made, "/dev")
+    assert not (first.nums[0] if first.name == "mount" else first.num("attr_set")) & 1
+    assert last.name == "remount"
+    position = made.ops.index(last)
+    before = [i for i, name in enumerate(names(made)) if name in ("mknod", "symlink", "console", "mask")]
+    assert all(i < position for i in before)
+
+
+def test_other_read_only_mounts_are_so_at_once() -> None:
+    (op,) = planned({"destination": "/m", "type": "sysfs", "options": ["ro"]})
+    assert op.num("flags") == linux.MS_RDONLY
+
+
+# -- sources ---------------------------------------------------------------------------------
+
+
+def test_sources_are_opened_with_the_rights_of_the_host() -> None:
+    """Host root in a new user namespace may not search the host's directories any more."""
+    mounts = [
+        {"destination": f"/m{i}", "source": f"/s{i}", "options": [kind]} for i, kind in enumerate(("bind", "rbind"))
+    ]
+    made = make(mounts=mounts, linux=user_namespace())
+    trees = [op for op in find(made, "tree") if op.where]
+    assert [(op.num("slot"), op.num("flags"), op.string("source")) for op in trees] == [(0, 0, b"/s0"), (1, 1, b"/s1")]
+    assert [op.num("slot") for op in find(made, "bind") if op.where] == [0, 1]
+    assert max(i for i, op in enumerate(made.ops) if op.name == "tree") < index(made, "unshare")
+
+
+def test_a_joined_user_namespace_takes_the_rights_as_well() -> None:
+    mounts = [{"destination": "/m", "source": "/s", "options": ["bind"]}]
+    made = make(mounts=mounts, linux={"namespaces": namespaces(user="/proc/7/ns/user")})
+    assert max(i for i, op in enumerate(made.ops) if op.name == "tree") < index(made, "join")
+
+
+@pytest.mark.parametrize("facts", [{"userns": True}, {"euid": 1000}])
+def test_n08_rootless_has_no_such_rights(facts: dict[str, Any]) -> None:
+    mounts = [{"destination": "/m", "source": "/s", "options": ["bind"]}]
+    made = make(mounts=mounts, linux=user_namespace(), facts=golden.facts(**facts))
+    assert not find(made, "tree")
+    assert all(op.num("slot") == -1 for op in find(made, "bind"))
