@@ -52,8 +52,8 @@ check: build/apt-test $(VENV)/stamp ## the linters alone: ruff, mypy --strict, s
 bench: build build/apt-test $(VENV)/stamp ## measure against runc and crun, rewrite the table in docs/PERFORMANCE.md
 	$(PYTHON) bench/bench.py --write docs/PERFORMANCE.md
 
-plans: build ## rewrite the golden plans in bundles/: the diff is the review
-	$(PYTHON) bundles/make-plans
+plans: ## rewrite the golden plans in bundles/: the diff is the review
+	$(PYTHON) -m tests.golden --update
 
 build: build/nsexec build/nsexec-asan ## compile libexec/ into build/
 

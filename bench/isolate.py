@@ -43,14 +43,16 @@ def add_hugetlb(stage: Path) -> str:
     """
     if "hugetlb" in _mounted_controllers() or not (CGROUPS / "cpu").exists():
         return ""  # nothing to do: it is there, or this is cgroup v2
-    if not _is_free("hugetlb"):
-        return "crun needs the hugetlb v1 controller, which this kernel has not or uses elsewhere"
     stage.mkdir()
     mount("cgroup", stage, "tmpfs", data="mode=755")
+    (stage / "hugetlb").mkdir()
+    try:
+        mount("cgroup", stage / "hugetlb", "cgroup", data="hugetlb")
+    except OSError as error:
+        _checked(libc.umount2(str(stage).encode(), MNT_DETACH), "umount")
+        return f"crun needs the hugetlb v1 controller, which cannot be mounted: {error.strerror}"
     for entry in CGROUPS.iterdir():
         _copy(entry, stage / entry.name)
-    (stage / "hugetlb").mkdir()
-    mount("cgroup", stage / "hugetlb", "cgroup", data="hugetlb")
     _checked(libc.umount2(str(CGROUPS).encode(), MNT_DETACH), "umount")
     mount(stage, CGROUPS, flags=MS_MOVE)
     return ""
@@ -60,7 +62,7 @@ def _copy(entry: Path, target: Path) -> None:
     """A symlink ("cpu -> cpu,cpuacct") as it is, a hierarchy by a bind mount."""
     if entry.is_symlink():
         target.symlink_to(entry.readlink())
-    elif entry.is_dir():
+    elif entry.is_dir() and not target.exists():
         target.mkdir()
         mount(entry, target, flags=MS_BIND)
 
@@ -71,12 +73,3 @@ def _mounted_controllers() -> set[str]:
         if line.split()[2] == "cgroup":
             options.update(line.split()[3].split(","))
     return options
-
-
-def _is_free(controller: str) -> bool:
-    """Enabled and attached to no hierarchy, in the words of /proc/cgroups."""
-    for line in Path("/proc/cgroups").read_text().splitlines():
-        name, hierarchy, _, enabled = line.split("\t")
-        if name == controller:
-            return hierarchy == "0" and enabled == "1"
-    return False
