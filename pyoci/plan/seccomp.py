@@ -89,7 +89,8 @@ class Rule:
 
 
 def compile(profile: dict[str, Any], arch: str) -> Program:
-    """The filter of a linux.seccomp object on a machine that uname(2) calls arch.
+    """The filter of a linux.seccomp object (of the types that pyoci.spec lets through) on a machine that
+    uname(2) calls arch.
 
     Raises InvalidConfig, with a pointer under /linux/seccomp, for what the runtime-spec or the kernel forbids.
     """

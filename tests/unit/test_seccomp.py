@@ -183,9 +183,8 @@ def holds(condition: dict[str, Any], args: tuple[int, ...]) -> bool:
     value = args[condition["index"]]
     name = condition["op"].removeprefix("SCMP_CMP_")
     if name == "MASKED_EQ":
-        return value & condition["value"] == condition.get("valueTwo", 0) & condition["value"]
-    result: bool = COMPARE[name](value, condition["value"])
-    return result
+        return bool(value & condition["value"] == condition.get("valueTwo", 0) & condition["value"])
+    return bool(COMPARE[name](value, condition["value"]))
 
 
 def matches(one: dict[str, Any], args: tuple[int, ...]) -> bool:
@@ -366,7 +365,7 @@ FLAG = "SECCOMP_FILTER_FLAG_"
 )
 def test_flags(names: list[str] | None, flags: int) -> None:
     """S04"""
-    more = {} if names is None else {"flags": [FLAG + name for name in names]}
+    more: dict[str, Any] = {} if names is None else {"flags": [FLAG + name for name in names]}
     program = seccomp.compile(profile(**more), "x86_64")
     assert (program.flags, program.listener, program.warnings) == (flags, False, [])
 
@@ -419,16 +418,26 @@ def test_too_long() -> None:
     assert caught.value.where == "/linux/seccomp/syscalls"
 
 
-def test_builder_limits() -> None:
-    """Stand-ins for far targets, when both targets of a jump are out of reach."""
+@pytest.mark.parametrize("filler", [*range(240, 262), 600])
+def test_builder_limits(filler: int) -> None:
+    """Stand-ins for far targets: neither of a jump's, one, both, and one for the sake of the other."""
     builder = bpf.Builder()
-    yes, no = builder.ret(1), builder.ret(2)
+    no, yes = builder.ret(2), builder.ret(1)
     tail = builder.then(bpf.LOAD, 60, builder.ret(3))
-    for offset in range(300):
+    for offset in range(filler):
         tail = builder.then(bpf.AND, offset, tail)
-    builder.then(bpf.LOAD, bpf.NUMBER, builder.jump(bpf.EQUAL, 7, yes, builder.jump(bpf.GREATER, 7, no, tail)))
+    below = builder.jump(bpf.AT_LEAST, 7, yes, tail)
+    builder.then(bpf.LOAD, bpf.NUMBER, builder.jump(bpf.GREATER, 7, no, below))
     program = bpf_sim.parse(builder.encode())
     assert [bpf_sim.run(program, n, 0) for n in (6, 7, 8)] == [3, 1, 2]
+    both = bpf.Builder()
+    no, yes = both.ret(2), both.ret(1)
+    tail = both.then(bpf.LOAD, 60, both.ret(3))
+    for offset in range(filler):
+        tail = both.then(bpf.AND, offset, tail)
+    both.then(bpf.LOAD, bpf.NUMBER, both.jump(bpf.EQUAL, 7, yes, no))
+    program = bpf_sim.parse(both.encode())
+    assert [bpf_sim.run(program, n, 0) for n in (6, 7)] == [2, 1]
 
 
 def test_searching_is_logarithmic() -> None:

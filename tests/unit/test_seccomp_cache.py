@@ -106,6 +106,17 @@ def test_moved_entry(tmp_path: Path) -> None:
         assert not strict.is_symlink()
 
 
+def test_link_elsewhere(tmp_path: Path) -> None:
+    """A symlink under the name is not followed, even to a good entry: it is replaced."""
+    cache = tmp_path / "cache"
+    get(STRICT, cache)
+    (entry,) = cache.iterdir()
+    entry.rename(tmp_path / "good")
+    entry.symlink_to(tmp_path / "good")
+    assert get(STRICT, cache) == fresh(STRICT)
+    assert not entry.is_symlink()
+
+
 def test_readable_by_others(tmp_path: Path, compiles: list[str]) -> None:
     get(STRICT, tmp_path)
     (entry,) = tmp_path.iterdir()

@@ -96,7 +96,7 @@ def test_and_within_a_rule() -> None:
 def test_or_across_rules() -> None:
     """S05"""
     rules = [rule("getppid", "ERRNO", arg(0, "EQ", 1), **DENY), rule("getppid", "ERRNO", arg(5, "EQ", 2), **DENY)]
-    calls = [(1, 0, 0, 0, 0, 2), (1,) + (0,) * 5, (0,) * 5 + (2,), (2, 0, 0, 0, 0, 1)]
+    calls: list[tuple[int, ...]] = [(1, 0, 0, 0, 0, 2), (1, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 2), (2, 0, 0, 0, 0, 1)]
     assert denied(*rules, calls=calls) == [True, True, True, False]
 
 

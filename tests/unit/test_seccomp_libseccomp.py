@@ -18,7 +18,7 @@ from pyoci.plan import seccomp, syscalls
 from tests.unit import bpf_sim, libseccomp
 
 CONFIGS = Path(__file__).resolve().parents[3] / "shared" / "engine-configs"
-LIBRARY = libseccomp.library()
+LIBRARY: Any = libseccomp.library()  # None when it is not installed: then nothing here runs
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="libseccomp.so.2 is not installed")
 
 ENOSYS = 0x50026
