@@ -30,7 +30,7 @@ class Plan:
     terminal:     bool, a console op sends a pty master
     console_size: (rows, columns) or None
     warnings:     list of str, what is not as asked, and no error
-    hooks:        dict, config["hooks"] or {}
+    hooks:        dict, config["hooks"] or {}; of an exec plan {}, hooks belong to the container's life
     rootfs:       str, absolute path of the root file system
     namespaces:   dict, namespace type -> path to join, "" for a new one
     """
@@ -49,7 +49,9 @@ class Plan:
         "warnings",
     )
 
-    def __init__(self, draft: Draft, steps: list[ops.Op], process_config: dict[str, Any]) -> None:
+    def __init__(
+        self, draft: Draft, steps: list[ops.Op], process_config: dict[str, Any], hooks_config: dict[str, Any]
+    ) -> None:
         self.ops = steps
         self.fds = draft.fds
         self.uid_map = namespaces.maps(draft, "uidMappings")
@@ -58,7 +60,7 @@ class Plan:
         self.terminal = bool(process_config.get("terminal"))
         self.console_size = process.console_size(process_config)
         self.warnings = draft.warnings
-        self.hooks: dict[str, Any] = draft.config.get("hooks") or {}
+        self.hooks = hooks_config
         self.rootfs: str = draft.config["root"]["path"]
         self.namespaces = draft.namespaces
 
@@ -83,7 +85,7 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
     entering = namespaces.enter(draft)
     root = _root(draft, program)  # fills draft.trees: sources are opened while we are still on the host
     steps = [*process.early(program), *draft.trees, *entering, *process.session(draft), *root]
-    return Plan(draft, steps + _program(draft, program), program)
+    return Plan(draft, steps + _program(draft, program), program, config.get("hooks") or {})
 
 
 def _root(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
@@ -155,4 +157,4 @@ def make_exec(
     steps.append(ops.op("root_here"))
     steps += process.console(process_config, bind=False)
     steps += process.make(draft, process_config)
-    return Plan(draft, steps + process.last(draft, process_config), process_config)
+    return Plan(draft, steps + process.last(draft, process_config), process_config, {})

@@ -52,6 +52,8 @@ def console_size(process: dict[str, Any]) -> tuple[int, int] | None:
 
 def working_directory(process: dict[str, Any]) -> list[ops.Op]:
     """A cwd that is not there is made, as every runtime does; while the root can still be written to."""
+    if process["cwd"] == "/":
+        return []
     return [ops.op("mkdir", process["cwd"], mode=0o755, flags=ops.MKDIR_OPTIONAL, where="/process/cwd")]
 
 

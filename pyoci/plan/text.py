@@ -75,7 +75,7 @@ def _host(plan: Plan) -> list[tuple[str, str]]:
 
 def _cgroup(plan: CgroupPlan | None) -> list[tuple[str, str]]:
     if plan is None:
-        return [("no cgroup of its own", "")]
+        return []
     entries = []
     for directory in dict.fromkeys(plan.dirs.values()):
         entries.append((f"make cgroup {directory}", "/linux/cgroupsPath"))

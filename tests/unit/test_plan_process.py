@@ -61,7 +61,7 @@ def test_order() -> None:
     assert (
         steps
         == (
-            "oom_score_adj unshare fork setsid keyring propagation rootfs console sync hostname sync hook mkdir pivot "
+            "oom_score_adj unshare fork setsid keyring propagation rootfs console sync hostname sync hook pivot "
             "rlimit umask bounding cwd setids cwd caps no_new_privs home lookup ready fifo hook seccomp exec"
         ).split()
     )
@@ -294,6 +294,13 @@ def test_exec_without_pid_namespace_does_not_fork() -> None:
     given = config()
     made = plan.make_exec(given["process"], given, target, golden.facts(), golden.options())
     assert "fork" not in names(made)
+
+
+def test_exec_runs_no_hooks() -> None:
+    given = config(hooks={point: [{"path": "/h"}] for point in ("prestart", "createContainer", "startContainer")})
+    made = execute(given)
+    assert made.hooks == {}
+    assert "hook" not in names(made)
 
 
 def test_exec_without_cgroups() -> None:
