@@ -264,6 +264,8 @@ class Creation:
         """Back to as if nothing had been asked for.  What fails here is noted on the error, which is what counts."""
         began = bool(self.runner.pid)
         self.runner.abort()
+        if self.init:
+            self.init.close()
         if self.directory is None:
             return
         try:

@@ -24,7 +24,7 @@ STATE = "state.json"
 CONFIG = "config.json"
 FIFO_NEW = "create.fifo"
 FIFO = "exec.fifo"
-CACHE = ":seccomp"  # under ROOT: compiled profiles; no id has a colon
+CACHE = ".seccomp:"  # under ROOT: compiled profiles; no id has a colon
 
 # fact -> its type: what has to be there for a state.json to be whole
 _FACTS: dict[str, type] = {
