@@ -9,6 +9,8 @@ once in an object, no NaN or Infinity, no lone surrogates, UTF-8 only, no byte o
 
 from __future__ import annotations
 
+import sys
+
 from pyoci import errors
 
 TYPE_CHECKING = False
@@ -79,6 +81,12 @@ def loads(data: bytes, name: str = "") -> Any:
             _write(value, None, _json.encode_basestring).encode()
     except StopIteration as stop:
         _fail(name, text, stop.value, "a value is missing", _hint(text, stop.value))
+    except SystemError:
+        # The C scanner makes its errors of a class of json.decoder, and forgets to when nobody has loaded that.
+        if "json.decoder" in sys.modules:
+            raise
+        __import__("json.decoder")
+        return loads(data, name)
     except RecursionError:
         raise errors.InvalidConfig(f"{_called(name)}nested too deeply") from None
     except (_Refused, UnicodeEncodeError):

@@ -168,3 +168,19 @@ else:
     raise AssertionError
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_errors_in_an_interpreter_that_has_not_loaded_json() -> None:
+    """The C scanner fails with SystemError there, and the command runs in such an interpreter."""
+    code = f"""
+import sys
+sys.path.append({str(Path(json.__file__).parents[1])!r})
+from pyoci import errors, json
+assert "json.decoder" not in sys.modules
+try:
+    json.loads(b'{{"a": "b', "x.json")
+except errors.InvalidConfig as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("x.json: invalid JSON: unterminated string")
