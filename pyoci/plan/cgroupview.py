@@ -81,11 +81,13 @@ def _hierarchies(draft: Draft) -> dict[str, list[str]]:
 
 
 def own_directory(draft: Draft, controller: str) -> str:
-    """Where the container's own cgroup of a v1 controller lies on the host."""
+    """Where the container's own cgroup of a v1 controller lies on the host.  One that is optional cannot be
+    made without root's rights: then the container stays in the runtime's."""
     facts = draft.facts
     mount_point = facts.cgroup_mounts[controller]
-    if draft.cgroup is not None and controller in draft.cgroup.dirs:
-        return draft.cgroup.dirs[controller]
+    cgroup = draft.cgroup
+    if cgroup is not None and controller in cgroup.dirs and not (cgroup.optional and draft.limited):
+        return cgroup.dirs[controller]
     own = facts.cgroup_own.get(controller, "/")
     root = facts.cgroup_roots.get(controller, "/").rstrip("/")
     if own.startswith(root + "/"):

@@ -327,6 +327,15 @@ def test_m17_disabled_cgroups_show_the_own_one() -> None:
     assert not find(made, "sync")
 
 
+def test_m17_n08_rootless_shows_the_own_one() -> None:
+    facts = golden.facts(userns=True, cgroup_mode="legacy", cgroup_mounts=V1, cgroup_own=dict.fromkeys(V1, "/me"))
+    mount = {"destination": "/sys/fs/cgroup", "type": "cgroup"}
+    made = make(mounts=[mount], facts=facts)
+    assert {op.string("source") for op in find(made, "bind") if op.where} == {
+        f"{top}/me".encode() for top in V1.values()
+    }
+
+
 # -- /proc and read-only ---------------------------------------------------------------------
 
 
