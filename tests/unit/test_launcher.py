@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 LIBEXEC = Path(__file__).resolve().parents[2] / "libexec"
-STUB = "int nsexec_main(int argc, char **argv) { (void)argv; return 40 + argc; }\n"
+STUB = """
+int nsexec_main(int argc, char **argv);
+int verbs_try(int argc, char **argv);
+int nsexec_main(int argc, char **argv) { (void)argv; return 40 + argc; }
+int verbs_try(int argc, char **argv) { (void)argc; (void)argv; return -1; } /* every verb is Python's */
+"""
 FAKE_PYTHON = """#!/bin/sh
 printf 'self=%s\\n' "$0"
 printf 'arg=%s\\n' "$@"
@@ -26,7 +31,7 @@ NOT_STARTED = 127
 
 
 def build(target: Path, *defines: str) -> Path:
-    """The binary of this project with a stand-in for nsexec."""
+    """The binary of this project with stand-ins for nsexec and for the verbs that need no interpreter."""
     target.parent.mkdir(parents=True, exist_ok=True)
     stub = target.with_name("stub.c")
     stub.write_text(STUB)

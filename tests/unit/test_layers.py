@@ -86,6 +86,17 @@ class Imports(ast.NodeVisitor):
         self.generic_visit(node)
         self.depth -= 1
 
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self.depth += 1
+        self.generic_visit(node)
+        self.depth -= 1
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
+        """`except ImportError: from pyoci import json_slow` is for interpreters that are not CPython."""
+        self.depth += 1
+        self.generic_visit(node)
+        self.depth -= 1
+
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             self.add(alias.name, node.lineno)
