@@ -35,7 +35,7 @@ def attach(record: Record, pid: int, init: int = 0) -> None:
     """Put a process into the cgroup of every hierarchy, one write after the other.
 
     The first move waits for an RCU grace period (5 to 15 ms), those directly after it do not: keep them together.
-    A process can join v1 for nothing by itself, see plan.cgroup.entries.
+    A process that enters by itself (plan.cgroup.entries) does not wait at all.
     init: pid of the container's init, for exec: on v2 a container that handed controllers to its own cgroups
     cannot have processes in the topmost one any more; then the process joins init's.
     Raises errors.SetupError.

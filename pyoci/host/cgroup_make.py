@@ -87,8 +87,10 @@ def _make(plan: CgroupPlan, directory: str) -> None:
         for parent in parents:
             _enable(parent, plan.enable)
     if directory not in plan.record["keep"] and not _mkdir(directory):
-        # Somebody made it since check(): theirs, not ours to kill and remove
-        plan.record["keep"].append(directory)
+        # Somebody made it since check(): it and what is still to come are theirs, not ours to kill and remove
+        order = [other for _, other in plan_cgroup.unique(plan.record)]
+        for other in order[order.index(directory) :]:
+            _leave_out(plan, other)
         raise _unfit(f"cgroup {directory} is being used by somebody else")
 
 

@@ -42,21 +42,16 @@ def parse_own(data: bytes) -> dict[str, str]:
 
 def parse_mounts(facts: Facts, mountinfo: bytes) -> None:
     """Fill in the cgroup_* facts from /proc/self/mountinfo; facts.cgroup_own names the controllers to look for."""
-    readonly = set()
     for line in mountinfo.split(b"\n"):
         left, found, right = line.partition(b" - cgroup")  # the cheap test first: there may be thousands of mounts
         if not found:
             continue
         kind, _, options = _text(right).split(" ", 2)
-        _, _, _, root, point, flags, *_ = _text(left).split(" ")
+        _, _, _, root, point, *_ = _text(left).split(" ")
         controllers = [""] if kind == "2" else [o for o in options.split(",") if o and o in facts.cgroup_own]
         for controller in controllers:
             _mounted(facts, controller, _unescape(root), _unescape(point))
-        if "ro" in flags.split(","):
-            readonly.add(_unescape(point))
     facts.cgroup_mode = _mode(facts)
-    points = [facts.cgroup_unified] if facts.cgroup_mode == "unified" else facts.cgroup_mounts.values()
-    facts.cgroup_readonly = any(point in readonly for point in points)
 
 
 def _mounted(facts: Facts, controller: str, root: str, point: str) -> None:

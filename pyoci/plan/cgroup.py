@@ -149,13 +149,12 @@ def settings(
 
 
 def entries(record: dict[str, Any]) -> list[str]:
-    """The v1 files into which a process that is about to become the container's writes "0" itself.
+    """The paths of `enter` ops: `tasks` of every v1 directory, and the v2 directory.
 
-    Only a single-threaded process may do that, and for it alone the kernel skips the lock that makes every
-    move from outside wait for an RCU grace period.  The v2 directory (`record["dirs"].get("")`) has no such
-    file: clone3(CLONE_INTO_CGROUP), or host.cgroup.attach.
+    A process with one thread that moves itself takes no lock, where every move from outside waits for an RCU
+    grace period (host.cgroup.attach).  Not for a plan that is optional: its directories may not be there.
     """
-    return [f"{directory}/tasks" for name, directory in unique(record) if name]
+    return [f"{directory}/tasks" if name else directory for name, directory in unique(record)]
 
 
 def unique(record: dict[str, Any]) -> list[tuple[str, str]]:

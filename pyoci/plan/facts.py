@@ -18,7 +18,6 @@ class Facts:
                         "/" on a host, the container's cgroup when pyoci runs inside one without a cgroup namespace
     cgroup_own:         dict, controller ("" for v2) -> path of the runtime's own cgroup (/proc/self/cgroup)
     cgroup_controllers: tuple of str, the controllers v2 offers at its mount point; () unless unified
-    cgroup_readonly:    bool, the cgroup file system is mounted read-only
     """
 
     __slots__ = (
@@ -27,7 +26,6 @@ class Facts:
         "cgroup_mode",
         "cgroup_mounts",
         "cgroup_own",
-        "cgroup_readonly",
         "cgroup_roots",
         "cgroup_unified",
         "euid",
@@ -50,7 +48,6 @@ class Facts:
         cgroup_roots: dict[str, str] | None = None,
         cgroup_own: dict[str, str] | None = None,
         cgroup_controllers: tuple[str, ...] = (),
-        cgroup_readonly: bool = False,
     ) -> None:
         self.euid = euid
         self.umask = umask
@@ -63,4 +60,3 @@ class Facts:
         self.cgroup_roots = cgroup_roots or {}
         self.cgroup_own = cgroup_own or {}
         self.cgroup_controllers = cgroup_controllers
-        self.cgroup_readonly = cgroup_readonly
