@@ -58,9 +58,7 @@ def process_of(config: dict[str, Any], wanted: dict[str, Any] | Sequence[str]) -
     else:
         own = config.get("process") or {"cwd": "/", "user": {"uid": 0, "gid": 0}}
         made = {**own, "args": [*wanted], "terminal": False}
-    faults = spec.check_process(made)
-    if faults:
-        raise errors.InvalidConfig(faults[0].message, faults=faults, where=faults[0].where, hint=faults[0].hint)
+    spec.validate_process(made)
     return made
 
 

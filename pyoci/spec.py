@@ -7,7 +7,7 @@ pyoci.schema says the same as JSON Schema, at length; a test holds the two to on
 
 from __future__ import annotations
 
-from pyoci import errors, spec_tables
+from pyoci import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,22 +30,22 @@ def check(config: Any) -> list[errors.Fault]:
 
     Unknown properties are no faults (row L23).  At most about a hundred faults are listed.
     """
-    return _check(spec_tables.CONFIG, config, "config")
+    return _check("CONFIG", config, "config")
 
 
 def check_process(process: Any) -> list[errors.Fault]:
     """Every fault of a process object: that of a config, or exec's process.json."""
-    return _check(spec_tables.PROCESS, process, "process")
+    return _check("PROCESS", process, "process")
 
 
 def check_resources(resources: Any) -> list[errors.Fault]:
     """Every fault of a linux.resources object: `update --resources`."""
-    return _check(spec_tables.RESOURCES, resources, "resources")
+    return _check("RESOURCES", resources, "resources")
 
 
 def check_seccomp(profile: Any) -> list[errors.Fault]:
     """Every fault of a linux.seccomp object."""
-    return _check(spec_tables.SECCOMP, profile, "profile")
+    return _check("SECCOMP", profile, "profile")
 
 
 def validate(config: Any) -> None:
@@ -68,7 +68,10 @@ def refuse(faults: list[errors.Fault]) -> None:
     raise errors.InvalidConfig(first.message + more, faults=faults, where=first.where, hint=first.hint)
 
 
-def _check(rule: Rule, value: Any, name: str) -> list[errors.Fault]:
+def _check(table: str, value: Any, name: str) -> list[errors.Fault]:
+    from pyoci import spec_tables  # half a millisecond: `state` and `kill` only want check_id
+
+    rule: Rule = getattr(spec_tables, table)
     problems = rule(value)
     if not problems:
         return []
