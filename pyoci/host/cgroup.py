@@ -7,7 +7,6 @@ are asked again with growing pauses and a bound.  Sources: cgroups(7), cgroup-v2
 
 from __future__ import annotations
 
-import _signal
 import errno
 import os
 import select
@@ -19,9 +18,12 @@ from pyoci.plan import cgroup as plan_cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal  # the type checker knows its public face only
     from typing import Any
 
     Record = dict[str, Any]
+else:
+    import _signal
 
 SIGKILL = 9
 FREEZE_TIME = 2.0  # seconds; a process in uninterruptible sleep freezes late or never

@@ -94,11 +94,19 @@ def rmdir(directory: str, dir_fd: int | None = None) -> bool:
     try:
         os.rmdir(directory, dir_fd=dir_fd)
     except OSError as error:
-        if error.errno in GONE:
-            return True
         if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
             return False
+        if error.errno in GONE or not _exists(directory, dir_fd):  # EROFS, EACCES: said before it is looked for
+            return True
         raise failed(f"remove cgroup {directory}", error) from None
+    return True
+
+
+def _exists(directory: str, dir_fd: int | None) -> bool:
+    try:
+        os.stat(directory, dir_fd=dir_fd)
+    except OSError:
+        return False
     return True
 
 

@@ -433,6 +433,34 @@ for linux in ({{}}, {{"resources": {{"pids": {{"limit": 5}}}}}}):
     assert asked.startswith("make cgroup /") and asked.endswith("permission denied True")
 
 
+def test_read_only_cgroups() -> None:
+    """SECURITY 22: as without the right; and cleaning up after the error finds nothing to remove"""
+    points = sorted(set(facts_of(1).cgroup_mounts.values()) | {facts_of(1).cgroup_unified})
+    remounts = "".join(f"mount -o remount,bind,ro {point} && " for point in points)
+    script = f"""
+import sys
+sys.path.insert(0, {os.getcwd()!r})
+from pyoci import errors
+from pyoci.host import cgroup, cgroup_make, facts
+from pyoci.plan import cgroup as plan_cgroup
+from pyoci.plan.options import Options
+for linux in ({{}}, {{"resources": {{"devices": [{{"allow": False}}]}}}}):
+    plan = plan_cgroup.make({{"linux": linux}}, facts.read(), Options("it-read-only", "/b"))
+    cgroup_make.check(plan)
+    try:
+        cgroup_make.create(plan)
+        print(plan.record["dirs"])
+    except errors.SetupError as error:
+        print(error.message)
+        cgroup.destroy(plan.record)
+"""
+    command = ["unshare", "-m", "--propagation", "private", "sh", "-c", f'{remounts}exec "$@"', "sh"]
+    run = subprocess.run([*command, sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    nothing, asked = run.stdout.splitlines()
+    assert nothing == "{}"
+    assert asked.endswith("read-only file system")
+
+
 # -- v2 ------------------------------------------------------------------------------------------
 
 
