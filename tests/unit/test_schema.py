@@ -84,7 +84,7 @@ STRINGS = st.sampled_from(
     ]
 )
 NUMBERS = st.sampled_from([0, 1, -1, -2, 5, 10, 511, 512, 4096, 65535, 65536, 2**31, 2**32 - 1, 2**32, 2**63, 2**64])
-ODD = (
+ODD: st.SearchStrategy[Any] = (
     STRINGS
     | NUMBERS
     | st.sampled_from([None, True, False, 0.0, 1.0, 1.5, [], {}, [{}], [None], {"": ""}, {"x.y": "z"}])
