@@ -37,7 +37,7 @@ def _extend_path() -> None:
 
 
 def site_directories() -> list[str]:
-    """Where packages may be: beside pyoci, in its virtual environment, in those of the interpreter.
+    """Where packages may be: beside pyoci, in its or its checkout's virtual environment, with the interpreter.
 
     Only what follows from the interpreter and from pyoci's own file counts: no environment, no
     user directory, no .pth file.
@@ -45,9 +45,9 @@ def site_directories() -> list[str]:
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     found = [here]
-    environment = os.path.dirname(os.path.dirname(sys.executable))
-    if sys.executable and os.path.exists(f"{environment}/pyvenv.cfg"):
-        found.append(f"{environment}/lib/{version}/site-packages")
+    for environment in (os.path.dirname(os.path.dirname(sys.executable)), f"{here}/.venv"):
+        if os.path.exists(f"{environment}/pyvenv.cfg"):
+            found.append(f"{environment}/lib/{version}/site-packages")
     found += [
         f"{sys.prefix}/local/lib/{version}/dist-packages",
         f"{sys.prefix}/lib/python3/dist-packages",

@@ -57,6 +57,7 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
     from pyoci.host.foreground import Foreground
 
     with Foreground() as front:
+        front.listen(bool(process.get("terminal")))  # the program may ask for a signal as soon as it runs
         child = container.exec(process, console=front.attach, **settings)
         front.wait(child.pidfd)
     return child.wait()

@@ -47,8 +47,9 @@ def foreground(given: options.Parsed, opts: options.Parsed) -> int:
         try:
             reap = not opts.flag("no-subreaper") and become_subreaper(container)
             init = os.pidfd_open(container.pid)  # our child, so the pid is its own until we wait for it
+            front.listen(front.attached, reap)  # the program may ask for a signal as soon as it runs
             container.start()
-            front.wait(init, reap)
+            front.wait(init)
             status = container.wait()
         except BaseException:
             discard(container)
@@ -65,7 +66,10 @@ def become_subreaper(container: Container) -> bool:
         return False
     from pyoci import cold
 
-    cold.load("prctl").set_child_subreaper(1)
+    try:
+        cold.load("prctl").set_child_subreaper(1)
+    except errors.SetupError:
+        return False  # python-prctl is not installed: the system's first process reaps them
     return True
 
 

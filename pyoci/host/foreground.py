@@ -40,28 +40,25 @@ JOB_CONTROL: set[int] = {_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU}
 
 
 class Signals:
-    """The signals that arrive, readable from a pipe, while this object is entered.
+    """The signals that arrive, readable from a pipe, until close().
 
     What the caller of pyoci made us ignore (nohup) stays ignored.
     """
 
-    __slots__ = ("_caught", "_old", "_old_fd", "_write_fd", "fd")
+    __slots__ = ("_old", "_old_fd", "_write_fd", "fd")
 
     def __init__(self, caught: set[int]) -> None:
-        self._caught = caught
         self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
         self.fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._old_fd = _signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        for number in self._caught:
+        for number in caught:
             handler = _signal.getsignal(number)
             if handler != _signal.SIG_IGN:
                 self._old[number] = handler
                 _signal.signal(number, _taken)
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Handle them as before."""
         for number, handler in self._old.items():
             _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
         _signal.set_wakeup_fd(self._old_fd)
@@ -81,16 +78,18 @@ def _taken(number: int, frame: object) -> None:
 
 
 class Foreground:
-    """Waits for one process, and is its terminal and its signals meanwhile.
+    """Waits for one process, and is its terminal and its signals meanwhile.  Use as a context.
 
     attach() takes the master of its pty (as the `console` argument of Container.create and exec),
-    wait() does the rest.  Leaving the `with` hangs up the terminal and gives the user's back.
+    listen() has to come before the process can do anything, wait() does the rest.  Leaving the
+    context hangs up the container's terminal, gives the user's back, and stops to listen.
     """
 
-    __slots__ = ("_relay",)
+    __slots__ = ("_relay", "_signals")
 
     def __init__(self) -> None:
         self._relay: Relay | None = None
+        self._signals: Signals | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -99,29 +98,41 @@ class Foreground:
         relay, self._relay = self._relay, None
         if relay:
             relay.close()
+        signals, self._signals = self._signals, None
+        if signals:
+            signals.close()
+
+    @property
+    def attached(self) -> bool:
+        """Whether there is a terminal."""
+        return self._relay is not None
 
     def attach(self, master: int) -> None:
         """Take over the master of the process's pty, which gets the size of the user's terminal now."""
         self._relay = Relay(master)
 
-    def wait(self, pidfd: int, reap: bool = False) -> None:
-        """Return when the process of pidfd has ended; its exit status is left for the caller to get.
+    def listen(self, terminal: bool, reap: bool = False) -> None:
+        """Keep signals that arrive from now on for the process: wait() sends them on.
 
-        reap: this process is a subreaper, and takes care of children that are not its own.
+        terminal: the process has, or will have, the user's terminal.  reap: this process is a
+        subreaper, and is to take care of children that are not its own.
         """
         caught: set[int] = set()
         caught.update(_signal.valid_signals())
         caught -= NOT_FORWARDED
-        if self._relay:
+        if terminal:
             caught -= JOB_CONTROL
         if reap:
             caught.add(_signal.SIGCHLD)
-        with Signals(caught) as signals, self:
-            if not self._relay:
-                _wait(pidfd, signals, None)
-                return
+        self._signals = Signals(caught)
+
+    def wait(self, pidfd: int) -> None:
+        """Return when the process of pidfd has ended; its exit status is left for the caller to get."""
+        assert self._signals, "listen() comes first"
+        if self._relay:
             self._relay.start()
-            _wait(pidfd, signals, self._relay)
+        _wait(pidfd, self._signals, self._relay)
+        if self._relay:
             self._relay.drain()
 
 
