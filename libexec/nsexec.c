@@ -210,7 +210,7 @@ static int op_enter(struct ctx *ctx, const struct op *op)
 	int fd = open(path, O_PATH | O_CLOEXEC);
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
+		return op->num[0] ? 0 : -errno;
 	if (S_ISDIR(st.st_mode)) {
 		ctx->cgroup = fd;
 		return 0;
@@ -220,7 +220,7 @@ static int op_enter(struct ctx *ctx, const struct op *op)
 		return -E2BIG;
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
-		return -errno;
+		return op->num[0] ? 0 : -errno;
 	ctx->cgroups[ctx->ncgroups++] = fd;
 	return 0;
 }

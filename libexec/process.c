@@ -314,7 +314,7 @@ int op_lookup(struct ctx *ctx, const struct op *op)
 		ctx->exe = strdup(file);
 		return ctx->exe ? executable(file) : -ENOMEM;
 	}
-	while (*file) {
+	while (*file && *dir) { /* no PATH, nowhere to look: the current directory is not meant */
 		size_t n = strcspn(dir, ":");
 		int len = snprintf(path, sizeof(path), "%.*s%s%s", (int)n, dir, n ? "/" : "./", file);
 

@@ -203,7 +203,6 @@ class Creation:
             _step("cgroup")
         if not self.runner.has("fork"):
             self.forked(self.runner.pid)
-            self.entered(self.runner.pid, True)
         self.runner.send_plan(self.fds)
         _step("plan")
         self._close_fds()  # or the fifo would keep a reader and a writer that are not init
@@ -229,11 +228,11 @@ class Creation:
         self.directory.save(self.record)
         _step("forked")
 
-    def entered(self, pid: int, outside: bool) -> None:
-        """Into its cgroup, while it mounts, unless it enters by itself."""
-        if self.plan.cgroup and (outside or not self.runner.has("enter")):
-            cgroup.attach(self.plan.cgroup.record, pid)
-            _step("attach")
+    def outside(self, pid: int) -> None:
+        """Into its cgroup from here."""
+        assert self.plan.cgroup
+        cgroup.attach(self.plan.cgroup.record, pid)
+        _step("attach")
 
     def console(self, master: int) -> None:
         """The terminal goes to who asked for it."""

@@ -8,7 +8,7 @@ from pyoci import errors, spec
 from pyoci.container_create import check_preserved, open_namespace, record_config, seccomp_compiler, write_pid_file
 from pyoci.host import cgroup, console, facts, nsexec, process
 from pyoci.linux import NAMESPACE_FILES
-from pyoci.plan import make_exec, ops
+from pyoci.plan import make_exec
 from pyoci.plan.options import Options, Target
 
 TYPE_CHECKING = False
@@ -81,7 +81,7 @@ def cgroup_below(record: dict[str, Any], wanted: dict[str, str] | None) -> dict[
 class Execution:
     """One exec.  run() does it, or leaves nothing behind and raises."""
 
-    __slots__ = ("fds", "init", "peer", "plan", "process", "record", "request", "runner", "warnings")
+    __slots__ = ("cgroup", "fds", "init", "peer", "plan", "process", "record", "request", "runner", "warnings")
 
     def __init__(self, record: dict[str, Any], init: process.Process, request: Request) -> None:
         self.request = request
@@ -96,7 +96,8 @@ class Execution:
         """Make the plan.  Raises errors.InvalidConfig, errors.UsageError."""
         config = record_config(directory)
         made = process_of(config, wanted)
-        target = Target(pid=self.init.pid, namespaces=namespaces(self.init.pid))
+        self.cgroup = cgroup_below(self.record["cgroup"], self.request.cgroup)
+        target = Target(self.init.pid, namespaces(self.init.pid), self.cgroup)
         machine = facts.read()
         options = Options(
             id=self.record["id"],
@@ -142,22 +143,15 @@ class Execution:
             write_pid_file(self.request.pid_file, self.runner.pid)
 
     def sync(self, what: int) -> None:
-        """nsexec waits for us."""
-        if what == ops.SYNC_CGROUP and self.record["cgroup"] and not self.runner.has("enter"):
-            self._attach()
-
-    def _attach(self) -> None:
-        target = cgroup_below(self.record["cgroup"], self.request.cgroup)
-        cgroup.attach(target, self.runner.pid, self.init.pid)
+        """Not in a plan of exec."""
 
     def forked(self, pid: int) -> None:
         """The process is there."""
         self.process = process.Process(pid, process.start_time(pid), child=True)
 
-    def entered(self, pid: int, outside: bool) -> None:
-        """Into the container's cgroup, where it cannot enter by itself."""
-        if outside and self.record["cgroup"]:
-            self._attach()
+    def outside(self, pid: int) -> None:
+        """Into the container's cgroup, or where init has moved meanwhile."""
+        cgroup.attach(self.cgroup, pid, self.init.pid)
 
     def console(self, master: int) -> None:
         """The terminal goes to who asked for it."""

@@ -59,7 +59,8 @@ def absolute(path: str) -> str:
 def target_of(config: dict[str, Any]) -> Target:
     """The running container that `exec` enters: it has all the namespaces its config names."""
     kinds = plan.namespaces.table(config)
-    return Target(1000, {kind: f"/proc/1000/ns/{linux.NAMESPACE_FILES[kind]}" for kind in kinds})
+    cgroup = {"version": 2, "dirs": {"": "/sys/fs/cgroup/init"}, "keep": [], "mount": "/sys/fs/cgroup"}
+    return Target(1000, {kind: f"/proc/1000/ns/{linux.NAMESPACE_FILES[kind]}" for kind in kinds}, cgroup)
 
 
 def forms(made: plan.Plan) -> tuple[str, str]:

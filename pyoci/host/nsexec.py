@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         def forked(self, pid: int) -> None:
             """The process that becomes init (or the exec'ed program) is this one; it waits until this returns."""
 
-        def entered(self, pid: int, outside: bool) -> None:
-            """It goes on; what need not hold it up is done here.  outside: it cannot enter its v2 cgroup by itself."""
+        def outside(self, pid: int) -> None:
+            """It cannot enter its v2 cgroup by itself."""
 
         def console(self, master: int) -> None:
             """A terminal was made; the descriptor is the callee's from now on."""
@@ -195,8 +195,9 @@ class Runner:
             elif message.kind == FORKED:
                 self._forked(message.value)
                 host.forked(self.pid)
+                if message.text == "outside":
+                    host.outside(self.pid)
                 self._send(GO)
-                host.entered(self.pid, message.text == "outside")
             elif message.kind == CONSOLE and message.fd >= 0:
                 host.console(message.fd)
             elif message.kind == READY:

@@ -96,7 +96,6 @@ def _root(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
     steps += rootfs.restrict(draft)
     if program:
         steps += process.console(program, bind=True)
-    steps += draft.sync_cgroup()
     steps += _names(draft)
     if hooks.on_host(draft.config.get("hooks") or {}):
         steps.append(ops.op("sync", sync=ops.SYNC_HOOKS, where="/hooks"))
@@ -148,11 +147,10 @@ def make_exec(
     """
     draft = Draft(config, facts, options, dict(target.namespaces))
     steps = process.early(process_config)
+    steps += namespaces.cgroups(target.cgroup) if target.cgroup else []
     steps += namespaces.join(draft, target.namespaces)
     steps += namespaces.become_root(draft)
-    steps += namespaces.fork(target.namespaces)
-    if options.cgroup_manager != "disabled":
-        steps.append(ops.op("sync", sync=ops.SYNC_CGROUP))
+    steps += namespaces.fork(target.namespaces, steps)
     steps += process.session(draft)
     steps.append(ops.op("root_here"))
     steps += process.console(process_config, bind=False)

@@ -15,11 +15,10 @@ _ATTRS = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV | linux.MOUNT_ATTR_NOE
 
 
 def make(draft: Draft, wanted: Wanted, kind: str, dest: str, where: str) -> list[ops.Op]:
-    """The view below dest.  The process has to be in its cgroup, and in its cgroup namespace, before."""
-    steps = draft.sync_cgroup()
+    """The view below dest."""
     if kind == "cgroup2" or draft.facts.cgroup_mode == "unified":
-        return [*steps, _unified(draft, wanted, dest, where)]
-    return steps + _legacy(draft, wanted, dest, where)
+        return [_unified(draft, wanted, dest, where)]
+    return _legacy(draft, wanted, dest, where)
 
 
 def _unified(draft: Draft, wanted: Wanted, dest: str, where: str) -> ops.Op:

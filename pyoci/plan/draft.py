@@ -31,7 +31,6 @@ class Draft:
         "config",
         "facts",
         "fds",
-        "in_cgroup",
         "late",
         "linux",
         "namespaces",
@@ -51,7 +50,6 @@ class Draft:
         self.trees: list[ops.Op] = []
         self.late: list[ops.Op] = []
         self.warnings: list[str] = []
-        self.in_cgroup = False
 
     @property
     def limited(self) -> bool:
@@ -68,22 +66,6 @@ class Draft:
             return -1
         self.trees.append(ops.op("tree", path, slot=len(self.trees), flags=flags, where=where))
         return len(self.trees) - 1
-
-    def sync_cgroup(self) -> list[ops.Op]:
-        """Wait until the host has put us into the cgroup, and only then make the cgroup namespace: its
-        root is the cgroup we are in.  Once: what needs it early (a cgroup mount) calls first."""
-        if self.in_cgroup:
-            return []
-        self.in_cgroup = True
-        steps = []
-        if self.cgroup is not None:
-            steps.append(ops.op("sync", sync=ops.SYNC_CGROUP, where="/linux/cgroupsPath"))
-        if self.namespaces.get("cgroup") == "":
-            steps.append(ops.op("unshare", namespaces=CLONE_NEWCGROUP, where="/linux/namespaces"))
-        return steps
-
-
-CLONE_NEWCGROUP = 0x02000000
 
 
 def clean(path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyoci import errors, linux
-from pyoci.plan import ops
+from pyoci.plan import cgroup, ops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ def pointer(config: dict[str, Any], kind: str) -> str:
 
 
 def enter(draft: Draft) -> list[ops.Op]:
-    """From the runtime's namespaces into the container's; the cgroup namespace comes later."""
+    """From the runtime's namespaces and cgroups into the container's."""
     _check(draft)
-    steps = join(draft, draft.namespaces)
+    steps = cgroups(draft.cgroup.record, draft.cgroup.optional) if draft.cgroup else []
+    steps += join(draft, draft.namespaces)
     if draft.namespaces.get("user") == "":
         where = pointer(draft.config, "user")
         steps.append(ops.op("unshare", namespaces=linux.NAMESPACES["user"], where=where))
@@ -45,8 +46,19 @@ def enter(draft: Draft) -> list[ops.Op]:
     steps += become_root(draft)
     steps += _unshare(draft)
     steps += _clocks(draft)
-    steps += fork(draft.namespaces)
+    steps += fork(draft.namespaces, steps)
+    if draft.namespaces.get("cgroup") == "":
+        # its root is the cgroup we are in, and that we entered with the fork
+        where = pointer(draft.config, "cgroup")
+        steps.append(ops.op("unshare", namespaces=linux.NAMESPACES["cgroup"], where=where))
     return steps
+
+
+def cgroups(record: dict[str, Any], optional: bool = False) -> list[ops.Op]:
+    """The cgroups of a record, which the process enters with the fork.  They are opened while it has the host's
+    rights and sees the host's paths.  optional: no error where an ordinary user may not."""
+    where = cgroup.PATH_WHERE
+    return [ops.op("enter", path, optional=int(optional), where=where) for path in cgroup.entries(record)]
 
 
 def join(draft: Draft, namespaces: dict[str, str]) -> list[ops.Op]:
@@ -74,9 +86,10 @@ def become_root(draft: Draft) -> list[ops.Op]:
     return [ops.op("setids", b"", uid=uid, gid=gid)]
 
 
-def fork(namespaces: dict[str, str]) -> list[ops.Op]:
-    """setns(2) and unshare(2) of a pid or time namespace hold for children only."""
-    return [ops.op("fork")] if "pid" in namespaces or "time" in namespaces else []
+def fork(namespaces: dict[str, str], before: list[ops.Op]) -> list[ops.Op]:
+    """setns(2) and unshare(2) of a pid or time namespace hold for children only, and so do `enter` ops."""
+    needed = "pid" in namespaces or "time" in namespaces or any(op.name == "enter" for op in before)
+    return [ops.op("fork")] if needed else []
 
 
 def _unshare(draft: Draft) -> list[ops.Op]:

@@ -30,9 +30,8 @@ MAX_PLAN = 16 << 20  # bytes; nsexec refuses more
 
 # What a sync op waits for; nsexec sends the number, the host side acts and answers GO.
 SYNC_MAPS = 1  # the host writes uid_map, gid_map of the sending process
-SYNC_CGROUP = 2  # the host has put init into its cgroup
-SYNC_HOOKS = 3  # the host runs prestart and createRuntime hooks
-SYNCS = {SYNC_MAPS: "id maps", SYNC_CGROUP: "cgroup", SYNC_HOOKS: "prestart and createRuntime hooks"}
+SYNC_HOOKS = 2  # the host runs prestart and createRuntime hooks
+SYNCS = {SYNC_MAPS: "id maps", SYNC_HOOKS: "prestart and createRuntime hooks"}
 
 # bind.flags
 BIND_RECURSIVE = 1
@@ -93,9 +92,9 @@ _TABLE = (
     ("setsid", 6, "", "", "start a session"),
     ("keyring", 7, "", "name", "join session keyring {name}"),
     # opens a cgroup for the later fork: the file `tasks` of a v1 directory, or a v2 directory
-    ("enter", 8, "", "path", "enter cgroup {path}"),
+    ("enter", 8, "optional", "path", "enter cgroup {path}"),
     # -- mounts -----------------------------------------------------------------------------
-    ("propagation", 10, "propagation", "", "set propagation of / to {propagation}"),
+    ("propagation", 10, "propagation", "", "set propagation of /{propagation}"),
     # opens the tree of a source before the user namespace is entered; bind.slot refers to it
     ("tree", 11, "slot flags", "source", "open {source}"),
     # bind: 1 binds the path on itself (pivot_root wants a mount), 0 only opens it (no mount namespace of its

@@ -53,10 +53,12 @@ class Target:
 
     pid:        int, its init process
     namespaces: dict, namespace type -> "/proc/PID/ns/FILE", only those that differ from the runtime's
+    cgroup:     dict, the record of its cgroups (see plan.cgroup.CgroupPlan), {} for none
     """
 
-    __slots__ = ("namespaces", "pid")
+    __slots__ = ("cgroup", "namespaces", "pid")
 
-    def __init__(self, pid: int, namespaces: dict[str, str]) -> None:
+    def __init__(self, pid: int, namespaces: dict[str, str], cgroup: dict[str, Any] | None = None) -> None:
         self.pid = pid
         self.namespaces = namespaces
+        self.cgroup = cgroup or {}

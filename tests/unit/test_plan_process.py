@@ -61,7 +61,7 @@ def test_order() -> None:
     assert (
         steps
         == (
-            "oom_score_adj unshare fork setsid keyring propagation rootfs console sync hostname sync hook pivot "
+            "oom_score_adj enter unshare fork setsid keyring propagation rootfs console hostname sync hook pivot "
             "rlimit umask bounding cwd setids cwd caps no_new_privs home lookup ready fifo hook seccomp exec"
         ).split()
     )
@@ -281,10 +281,11 @@ def test_p21_exec_has_the_process_ops_of_create() -> None:
 def test_exec_joins_what_differs() -> None:
     target = Target(7, {"pid": "/proc/7/ns/pid", "mount": "/proc/7/ns/mnt", "user": "/proc/7/ns/user"})
     given = config()
+    target.cgroup = {"version": 2, "dirs": {"": "/sys/fs/cgroup/c"}, "keep": [], "mount": "/sys/fs/cgroup"}
     made = plan.make_exec(given["process"], given, target, golden.facts(), golden.options())
-    assert names(made)[:8] == ["join", "join", "join", "setids", "fork", "sync", "setsid", "keyring"]
+    assert names(made)[:8] == ["enter", "join", "join", "join", "setids", "fork", "setsid", "keyring"]
     assert made.fds == ["ns:pid:/proc/7/ns/pid", "ns:mount:/proc/7/ns/mnt", "ns:user:/proc/7/ns/user"]
-    assert made.ops[5].num("sync") == ops.SYNC_CGROUP
+    assert made.ops[0].string("path") == b"/sys/fs/cgroup/c"
     assert names(made)[8] == "root_here"
     assert (made.uid_map, made.cgroup) == ("", None)
 
@@ -304,7 +305,9 @@ def test_exec_runs_no_hooks() -> None:
 
 
 def test_exec_without_cgroups() -> None:
-    assert "sync" not in names(execute(options=golden.options(cgroup_manager="disabled")))
+    given = config()
+    made = plan.make_exec(given["process"], given, Target(7, {}), golden.facts(), golden.options())
+    assert "enter" not in names(made)
 
 
 # -- hooks -----------------------------------------------------------------------------------
