@@ -13,10 +13,13 @@ import platform
 import shutil
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
+from functools import partial as bind
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,18 +143,25 @@ def do_cycle(runtime: Runtime, bundle: Bundle) -> None:
 
 
 class Library:
-    """The loop in one Python process that has pyoci imported: one answer a round."""
+    """The loop in one Python process that has pyoci imported: one answer a round, kept in phases."""
+
+    ANSWER = struct.Struct("<4I")
+    PHASES = ("create", "start", "wait", "delete")
 
     def __init__(self, bundle: Bundle, root: Path) -> None:
         argv = [PYTHON, "-I", "-S", str(HERE / "library.py"), str(bundle.noop), str(root)]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.phases: dict[str, list[float]] = {phase: [] for phase in self.PHASES}
 
     def round(self) -> None:
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(b".")
         self.process.stdin.flush()
-        if self.process.stdout.read(1) != b".":
+        answer = self.process.stdout.read(self.ANSWER.size)
+        if len(answer) != self.ANSWER.size:
             raise Failed("the library loop ended early")
+        for phase, microseconds in zip(self.PHASES, self.ANSWER.unpack(answer), strict=True):
+            self.phases[phase].append(microseconds / 1000)
 
     def end(self) -> None:
         assert self.process.stdin and self.process.stdout
@@ -184,6 +194,7 @@ class Bench:
         self.rounds = rounds
         self.bundle = Bundle(directory)
         self.values: dict[str, dict[str, list[float]]] = {}
+        self.phases: dict[str, list[float]] = {}
 
     def bare(self) -> None:
         call(BARE, self.directory / "errors-bare")
@@ -193,10 +204,7 @@ class Bench:
         self.values[operation] = interleave(actions, self.rounds)
 
     def each(self, action: Callable[[Runtime, Bundle], None]) -> dict[str, Callable[[], None]]:
-        def bound(runtime: Runtime) -> Callable[[], None]:
-            return lambda: action(runtime, self.bundle)
-
-        return {runtime.name: bound(runtime) for runtime in self.runtimes}
+        return {runtime.name: bind(action, runtime, self.bundle) for runtime in self.runtimes}
 
     def all(self) -> None:
         self.measure("run", {"python3 -I -S -c pass": self.bare, **self.each(do_run)})
@@ -204,6 +212,7 @@ class Bench:
         self.standing_containers()
         if any(runtime.name == "pyoci" for runtime in self.runtimes):
             self.library_loop()
+            self.imports()
         self.peak_memory()
 
     def standing_containers(self) -> None:
@@ -213,7 +222,7 @@ class Bench:
                 standing.append(Standing(runtime, self.bundle))
             for operation, args in (("exec", ["/init"]), ("state", []), ("kill", ["USR1"])):
                 # pid 1 has no handler for USR1, so the kernel drops it: kill can be repeated
-                actions = {s.runtime.name: bind_call(s.runtime, operation, s.id, *args) for s in standing}
+                actions = {s.runtime.name: bind(s.runtime.call, operation, s.id, *args) for s in standing}
                 self.measure(operation, {"python3 -I -S -c pass": self.bare, **actions})
         finally:
             for s in standing:
@@ -226,6 +235,18 @@ class Bench:
             self.measure("library loop", {"pyoci": library.round, **runs})
         finally:
             library.end()
+        self.phases = {phase: samples[WARM_UP:] for phase, samples in library.phases.items()}
+
+    def imports(self) -> None:
+        """What loading the modules of `run` costs.  Both end by _exit, as the command does."""
+        load = f"sys.path.append({str(HERE.parent)!r}); import " + ", ".join(modules_of_run())
+        scripts = {"bare": "import os; os._exit(0)", "loaded": f"import os, sys; {load}; os._exit(0)"}
+        errors = self.directory / "errors-imports"
+        values = interleave(
+            {name: bind(call, [*BARE[:-1], code], errors) for name, code in scripts.items()}, self.rounds
+        )
+        self.phases["interpreter"] = values["bare"]
+        self.phases["imports"] = [value - statistics.median(values["bare"]) for value in values["loaded"]]
 
     def peak_memory(self) -> None:
         """KiB; `run` has the runtime, its helpers and the container's first process in one tree."""
@@ -246,8 +267,10 @@ class Bench:
         return int(done.stdout)
 
 
-def bind_call(runtime: Runtime, *args: str) -> Callable[[], None]:
-    return lambda: runtime.call(*args)
+def modules_of_run() -> list[str]:
+    """As the tests assert them (tests/unit/imports.toml)."""
+    table = tomllib.loads((HERE.parent / "tests" / "unit" / "imports.toml").read_text())
+    return [name for name in table["common"] + table["run"] if name != "__future__"]
 
 
 # -- reporting ----------------------------------------------------------------------------------
@@ -280,6 +303,23 @@ def goals(values: dict[str, dict[str, list[float]]]) -> list[str]:
     return lines
 
 
+def breakdown(phases: dict[str, list[float]]) -> list[str]:
+    """Where the milliseconds of a foreground `run` go."""
+    if not phases:
+        return []
+    names = {
+        "interpreter": "`python3 -I -S`, before our first line",
+        "imports": "loading the modules of `run`",
+        "create": "create: plan, cgroups, namespaces, mounts, up to the exec fifo",
+        "start": "start: until the program runs",
+        "wait": "wait: the program's own end",
+        "delete": "delete: cgroups and state",
+    }
+    lines = ["| part of a `run` | median |", "|---|---:|"]
+    lines += [f"| {text} | {statistics.median(phases[name]):.2f} ms |" for name, text in names.items()]
+    return [*lines, ""]
+
+
 def machine(runtimes: list[Runtime]) -> list[str]:
     """Where and with what this was measured."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -295,7 +335,7 @@ def machine(runtimes: list[Runtime]) -> list[str]:
 
 def report(bench: Bench, skipped: list[str]) -> str:
     parts = [*machine(bench.runtimes), f"{bench.rounds} rounds, runtimes in turn.", *skipped]
-    return "\n".join([*parts, "", *goals(bench.values), "", *table(bench.values)])
+    return "\n".join([*parts, "", *goals(bench.values), "", *breakdown(bench.phases), *table(bench.values)])
 
 
 def write(path: Path, text: str) -> None:

@@ -50,7 +50,7 @@ def add_hugetlb(stage: Path) -> str:
         mount("cgroup", stage / "hugetlb", "cgroup", data="hugetlb")
     except OSError as error:
         _checked(libc.umount2(str(stage).encode(), MNT_DETACH), "umount")
-        return f"crun needs the hugetlb v1 controller, which cannot be mounted: {error.strerror}"
+        return f"crun needs the hugetlb v1 controller, which cannot be mounted: {os.strerror(error.errno or 0)}"
     for entry in CGROUPS.iterdir():
         _copy(entry, stage / entry.name)
     _checked(libc.umount2(str(CGROUPS).encode(), MNT_DETACH), "umount")
