@@ -222,7 +222,7 @@ static int do_frozen(struct call *call, const struct op *op)
 	if (read_at(AT_FDCWD, op->strs[0].data, word, sizeof(word)) < 0)
 		return NOT_HERE;
 	word[strcspn(word, "\n")] = 0;
-	call->frozen = !strcmp(word, op->strs[1].data);
+	call->frozen = strcmp(word, op->strs[1].data) != 0;
 	return 0;
 }
 
@@ -241,11 +241,23 @@ static int do_report(const struct call *call, const struct op *op)
 	return n < 0 || write_all(1, text, (size_t)n) < 0 ? NOT_HERE : 0;
 }
 
-/* Let init go: drain the fifo, and read on until its end closes at execve.  See host/fifo.py. */
+/* Init was let go and failed: what it said is kept for Python, which has the words. */
+static void keep_said(const struct call *call, const char *said, size_t size)
+{
+	int fd = openat(call->dir, "start.said", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return;
+	write_all(fd, said, size);
+	close(fd);
+}
+
+/* Let init go: drain the fifo, and read on until its end closes at execve.  After the filling comes
+ * "1", and nothing more if all went well.  See host/fifo.py. */
 static int do_release(const struct call *call)
 {
-	char data[8192];
-	bool started = false;
+	char data[8192], *said;
+	size_t used = 0;
 	int fd;
 
 	if (!call->alive || !call->waiting || call->frozen)
@@ -255,7 +267,7 @@ static int do_release(const struct call *call)
 		return NOT_HERE;
 	for (;;) {
 		struct pollfd p = { fd, POLLIN, 0 };
-		ssize_t n = read(fd, data, sizeof(data));
+		ssize_t n = used < sizeof(data) ? read(fd, data + used, sizeof(data) - used) : 0;
 
 		if (n < 0 && errno == EAGAIN) {
 			poll(&p, 1, -1);
@@ -263,10 +275,16 @@ static int do_release(const struct call *call)
 		}
 		if (n <= 0)
 			break;
-		started = started || memchr(data, '1', (size_t)n);
+		used += (size_t)n;
 	}
 	close(fd);
-	return started && unlinkat(call->dir, FIFO, 0) == 0 ? 0 : NOT_HERE;
+	said = data;
+	while (said < data + used && !*said)
+		said++;
+	used -= (size_t)(said - data);
+	if (used > 1)
+		keep_said(call, said, used);
+	return used == 1 && unlinkat(call->dir, FIFO, 0) == 0 ? 0 : NOT_HERE;
 }
 
 static int do_signal(const struct call *call)

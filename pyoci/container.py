@@ -128,7 +128,7 @@ class Container:
         """
         with self._directory() as directory:
             record = directory.load()
-            return _state(directory, record)
+            return directory.document(record)
 
     @property
     def status(self) -> str:
@@ -332,9 +332,9 @@ def _listed(directory: states.Directory) -> dict[str, Any]:
     except KeyError:
         owner = f"#{uid}"
     try:
-        state = _state(directory, directory.load())
+        state = directory.document(directory.load())
     except errors.WrongState:
-        state = _state(directory, {})
+        state = directory.document({})
     return {**state, "owner": owner}
 
 
@@ -371,20 +371,3 @@ def make_plan(
 
 def _root(root: str | None) -> str:
     return os.path.abspath(root if root is not None else default_root())
-
-
-def _state(directory: states.Directory, record: dict[str, Any]) -> dict[str, Any]:
-    from pyoci import spec
-
-    status = directory.status(record)
-    return {
-        "ociVersion": record.get("ociVersion", spec.VERSION),
-        "id": directory.id,
-        "pid": 0 if status == "stopped" else record.get("pid", 0),
-        "status": status,
-        "bundle": record.get("bundle", ""),
-        "rootfs": record.get("rootfs", ""),
-        "created": record.get("created", ""),
-        "annotations": record.get("annotations", {}),
-        "owner": "",
-    }

@@ -11,7 +11,7 @@ from pyoci.container_start import oci_state, remove
 from pyoci.host import cgroup, cgroup_make, console, facts, fifo, hooks, maps, nsexec, process
 from pyoci.host import state as states
 from pyoci.plan import make as make_plan
-from pyoci.plan import ops
+from pyoci.plan import ops, verbs
 from pyoci.plan.options import Options
 
 TYPE_CHECKING = False
@@ -254,6 +254,8 @@ class Creation:
         if self.request.pid_file:
             write_pid_file(self.request.pid_file, self.runner.pid)
             _step("pid file")
+        document = self.directory.document(self.record, "stopped")
+        self.directory.write(states.VERBS, ops.encode(verbs.make(self.record, document, states.FILES)))
         fifo.publish(self.directory)
         _step("publish")
 

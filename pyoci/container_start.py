@@ -41,13 +41,14 @@ _NOT_CREATED = {
 
 def start(directory: states.Directory, record: dict[str, Any], init: Process, warnings: list[str]) -> None:
     """Let init go on to the program.  directory: locked.  See Container.start."""
-    status = directory.status(record)
+    said = _said(directory)
+    status = "created" if said else directory.status(record)
     if status != "created":
         raise errors.WrongState(_NOT_CREATED[status])
     if not record["process"]:  # L05
         raise errors.WrongState("cannot start a container without a process", where="/process")
     try:
-        _let_go(directory, record)
+        _check_gone(record, said or fifo.drain(directory))
         directory.unlink(states.FIFO)  # before the hooks: whoever asks now is told that it runs
         if record["hooks"].get("poststart"):
             hooks.run(record["hooks"], "poststart", oci_state(record, "running", record["pid"]))
@@ -57,8 +58,13 @@ def start(directory: states.Directory, record: dict[str, Any], init: Process, wa
         raise
 
 
-def _let_go(directory: states.Directory, record: dict[str, Any]) -> None:
-    said = fifo.drain(directory)
+def _said(directory: states.Directory) -> bytes:
+    """What the launcher, which has no words, heard when it let init go and that failed; b"" when it did not."""
+    return directory.read(states.SAID) if directory.has(states.SAID) else b""
+
+
+def _check_gone(record: dict[str, Any], said: bytes) -> None:
+    """Raises what init said instead of becoming the program."""
     if not said:
         raise errors.SetupError("the container's process ended before it was started")
     if len(said) == 1:

@@ -93,7 +93,7 @@ def kill(record: Record, signum: int) -> None:
 
 def frozen(record: Record) -> bool:
     """Whether the cgroup is frozen (or on the way there).  One read."""
-    file = _freezer(record)
+    file = plan_cgroup.freezer(record)
     if not file:
         return False
     try:
@@ -104,7 +104,7 @@ def frozen(record: Record) -> bool:
 
 def freeze(record: Record) -> None:
     """Stop every process of the cgroup.  Raises errors.SetupError; then nothing stays frozen."""
-    file = _freezer(record)
+    file = plan_cgroup.freezer(record)
     if not file:
         raise errors.SetupError("the container has no cgroup that can be frozen", hint="mount the freezer controller")
     try:
@@ -122,7 +122,7 @@ def freeze(record: Record) -> None:
 
 def thaw(record: Record) -> None:
     """Let the processes go on; not frozen, or gone: no error.  Raises errors.SetupError."""
-    file = _freezer(record)
+    file = plan_cgroup.freezer(record)
     try:
         if file:
             cgroupfs.write(file, "0" if record["version"] == 2 else "THAWED")
@@ -245,13 +245,6 @@ def _wait_for(processes: list[int]) -> None:
 
 
 # -- freezer ---------------------------------------------------------------------------------
-
-
-def _freezer(record: Record) -> str:
-    dirs = record["dirs"]
-    if record["version"] == 2:
-        return f"{dirs['']}/cgroup.freeze" if "" in dirs else ""
-    return f"{dirs['freezer']}/freezer.state" if "freezer" in dirs else ""
 
 
 def _freeze_v1(file: str) -> bool:

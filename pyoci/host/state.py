@@ -4,6 +4,7 @@ state.json    facts: pid, start time, cgroup, bundle...; the status is derived, 
 config.json   the configuration as it was at create: later edits in the bundle change nothing (L07)
 create.fifo   the exec fifo while create is at work; its last act is to rename it
 exec.fifo     the exec fifo: init waits at it for `start`
+verbs.plan    what the launcher does for state, start, kill and delete without an interpreter
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ STATE = "state.json"
 CONFIG = "config.json"
 FIFO_NEW = "create.fifo"
 FIFO = "exec.fifo"
+SAID = "start.said"  # what came out of the fifo when the launcher drained it and init had failed
+VERBS = "verbs.plan"  # see plan.verbs
+FILES = (CONFIG, FIFO, VERBS, STATE)  # of a container that has been created; the last is the last to go
 CACHE = ".seccomp:"  # under ROOT: compiled profiles; no id has a colon
 
 # fact -> its type: what has to be there for a state.json to be whole
@@ -245,6 +249,21 @@ class Directory:
             if cgroup.frozen(record["cgroup"]):
                 return "paused"
         return "running"
+
+    def document(self, record: dict[str, Any], status: str = "") -> dict[str, Any]:
+        """The state of the runtime-spec (rows L14, L15) with what runc adds.  status: known already, or ""."""
+        status = status or self.status(record)
+        return {
+            "ociVersion": record.get("ociVersion", ""),
+            "id": self.id,
+            "pid": 0 if status == "stopped" else record.get("pid", 0),
+            "status": status,
+            "bundle": record.get("bundle", ""),
+            "rootfs": record.get("rootfs", ""),
+            "created": record.get("created", ""),
+            "annotations": record.get("annotations", {}),
+            "owner": "",
+        }
 
     def _waiting(self) -> bool:
         """Whether init waits at the fifo: it holds the reading end until execve.

@@ -157,6 +157,14 @@ def entries(record: dict[str, Any]) -> list[str]:
     return [f"{directory}/tasks" if name else directory for name, directory in unique(record)]
 
 
+def freezer(record: dict[str, Any]) -> str:
+    """The file that freezes the cgroup of a record and tells whether it is frozen; "" when there is none."""
+    dirs = record["dirs"]
+    if record["version"] == 2:
+        return f"{dirs['']}/cgroup.freeze" if "" in dirs else ""
+    return f"{dirs['freezer']}/freezer.state" if "freezer" in dirs else ""
+
+
 def unique(record: dict[str, Any]) -> list[tuple[str, str]]:
     """(first controller, directory) of every directory of a record: co-mounted controllers once."""
     first: dict[str, str] = {}

@@ -157,7 +157,7 @@ _TABLE = (
     # -- verbs without an interpreter: what the launcher does for a container that exists ------
     ("verb", 60, "verb", "", "to {verb}:"),
     ("process", 61, "pid start", "", "find init {pid}, started at {start}"),
-    ("frozen", 62, "", "path word", "it is paused when {path} says {word}"),
+    ("frozen", 62, "", "path word", "it is paused unless {path} says {word}"),
     # before pid between status after
     ("report", 63, "", "before between after", "print the state"),
     ("release", 64, "", "", "let init go and wait until it has become the program"),
