@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 
 from pyoci import errors
-from pyoci.cli import log as logs
 from pyoci.cli import options
+from pyoci.cli.log import LOG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,13 +51,12 @@ def main(argv: Sequence[str]) -> int:
 
     Errors are printed here and nowhere else.
     """
-    log = logs.Log()
     failed = errors.Error.code
     try:
         catch_signals()
         given = options.parse(argv, options.GLOBAL, mixed=False)
-        log.open(given.text("log"), given.text("log-format"), given.flag("debug"))
-        log.debug(" ".join(["pyoci", *argv]))
+        LOG.open(given.text("log"), given.text("log-format"), given.flag("debug"))
+        LOG.debug(" ".join(["pyoci", *argv]))
         verb, rest = choose(given)
         module = load(verb)
         opts = options.parse(rest, module.OPTIONS, mixed=module.ARGS[-1:] != ("...",))
@@ -68,16 +67,16 @@ def main(argv: Sequence[str]) -> int:
         result: int = module.run(given, opts)
         return result
     except errors.Error as error:
-        explain(log, error)
-        log.error(str(error))
+        explain(error)
+        LOG.error(str(error))
         return error.code if error.code != errors.Error.code else failed
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Interrupted) else _signal.SIGINT
-        log.error(f"interrupted by signal {number}")
+        LOG.error(f"interrupted by signal {number}")
         return 128 + number
     except Exception as error:
-        explain(log, error)
-        log.error(f"{INTERNAL}{type(error).__name__}: {error}")
+        explain(error)
+        LOG.error(f"{INTERNAL}{type(error).__name__}: {error}")
         return failed
 
 
@@ -144,9 +143,9 @@ def write(text: str) -> None:
         raise errors.SetupError(f"cannot write to stdout: {errors.errno_text(error.errno or 0)}") from None
 
 
-def explain(log: logs.Log, error: Exception) -> None:
+def explain(error: Exception) -> None:
     """The traceback, for --debug."""
-    if log.debugging:
+    if LOG.debugging:
         import traceback
 
-        log.debug("".join(traceback.format_exception(error)))
+        LOG.debug("".join(traceback.format_exception(error)))

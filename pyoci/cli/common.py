@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyoci import container
 from pyoci.cli import options
+from pyoci.cli.log import LOG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,3 +38,8 @@ def make(
 def manager(given: options.Parsed) -> str:
     """Who makes cgroups."""
     return given.text("cgroup-manager") or ("systemd" if given.flag("systemd-cgroup") else "cgroupfs")
+
+
+def report(of: container.Container) -> None:
+    """Tell what was not as asked, when the verb has succeeded: beside an error engines want no other line."""
+    LOG.warnings(of.warnings)

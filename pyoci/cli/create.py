@@ -15,5 +15,5 @@ the terminal is handed to --console-socket.
 
 def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Create the container."""
-    common.make(given, opts)
+    common.report(common.make(given, opts))
     return 0

@@ -17,7 +17,9 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Delete the container."""
     force = opts.flag("force")
     try:
-        common.find(given, opts.args[0]).delete(force=force)
+        container = common.find(given, opts.args[0])
+        container.delete(force=force)
+        common.report(container)
     except errors.NotFound:
         if not force:
             raise

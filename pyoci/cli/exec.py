@@ -5,7 +5,6 @@ from __future__ import annotations
 from pyoci import bundle, errors, json
 from pyoci.cli import common, options
 from pyoci.cli.options import Option
-from pyoci.host import console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,17 +41,16 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Run the process."""
     container = common.find(given, opts.args[0])
     process = read(opts) if opts.text("process") else build(container.config.get("process"), opts)
-    detach = opts.flag("detach")
-    socket = opts.text("console-socket") or None
-    console.check(bool(process.get("terminal")), socket, detach)
     settings: dict[str, Any] = {
+        "console_socket": opts.text("console-socket") or None,
         "pid_file": opts.text("pid-file") or None,
         "preserve_fds": opts.number("preserve-fds"),
         "cgroup": cgroups(opts.texts("cgroup")),
         "ignore_paused": opts.flag("ignore-paused"),
     }
-    if detach:
-        container.exec(process, console_socket=socket, **settings)
+    if opts.flag("detach"):
+        container.exec(process, **settings)
+        common.report(container)
         return 0
     from pyoci.host.foreground import Foreground
 
@@ -60,7 +58,9 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
         front.listen(bool(process.get("terminal")))  # the program may ask for a signal as soon as it runs
         child = container.exec(process, console=front.attach, **settings)
         front.wait(child.pidfd)
-    return child.wait()
+        status = child.wait()
+    common.report(container)
+    return status
 
 
 def read(opts: options.Parsed) -> dict[str, Any]:

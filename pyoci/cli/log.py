@@ -2,7 +2,7 @@
 
 Engines read both.  containerd takes the last line of the log, and each must be a JSON object;
 podman reads the log only when it is a single object; conmon passes stderr on.  So an error is
-one line in each, and nothing else is written unless --debug asks for it.
+one line in each, and then nothing else is written unless --debug asks for it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ import os
 import time
 
 from pyoci import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 STDERR = 2
 
@@ -40,6 +44,11 @@ class Log:
     def error(self, text: str) -> None:
         """What went wrong, as the last line of both."""
         self._write("error", text)
+
+    def warnings(self, texts: Iterable[str]) -> None:
+        """What was not as asked, after the verb has done its work."""
+        for text in texts:
+            self._write("warning", text)
 
     def debug(self, text: str) -> None:
         """Several lines, under --debug only."""
@@ -79,3 +88,6 @@ def _put(fd: int, line: str) -> None:
         os.write(fd, (line + "\n").encode("utf-8", "backslashreplace"))
     except OSError:
         pass  # nobody to tell
+
+
+LOG = Log()  # one for the process, as stderr is

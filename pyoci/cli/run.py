@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from pyoci import errors
 from pyoci.cli import common, options
 from pyoci.cli.options import Option
@@ -34,6 +32,7 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
         except BaseException:
             discard(container)
             raise
+        common.report(container)
         return 0
     return foreground(given, opts)
 
@@ -46,16 +45,16 @@ def foreground(given: options.Parsed, opts: options.Parsed) -> int:
         container = common.make(given, opts, front.attach)
         try:
             reap = not opts.flag("no-subreaper") and become_subreaper(container)
-            init = os.pidfd_open(container.pid)  # our child, so the pid is its own until we wait for it
             front.listen(front.attached, reap)  # the program may ask for a signal as soon as it runs
             container.start()
-            front.wait(init)
+            front.wait(container.pidfd)
             status = container.wait()
         except BaseException:
             discard(container)
             raise
     if not opts.flag("keep"):
         container.delete(force=True)  # without a pid namespace others may have outlived its first process
+    common.report(container)
     return status
 
 

@@ -11,5 +11,7 @@ HELP = ""
 
 def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Start the container."""
-    common.find(given, opts.args[0]).start()
+    container = common.find(given, opts.args[0])
+    container.start()
+    common.report(container)
     return 0
