@@ -27,7 +27,7 @@ ARROWS = {
     "cold": {"errors"},  # the one door to packages from outside
     "schema": {"errors", "linux", "json", "spec", "cold"},
     "bundle": {"errors", "linux", "json", "spec"},
-    "plan": {"errors", "linux"},
+    "plan": {"errors", "linux", "json"},  # json is as pure as plan
     "host": {"errors", "linux", "json", "plan", "cold"},
     "container": {"errors", "linux", "json", "plan", "host", "spec", "bundle", "schema", "cold"},
     "cli": {"", "errors", "linux", "json", "plan", "host", "spec", "bundle", "schema", "cold", "container", "_commit"},
