@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -151,16 +152,22 @@ HINT = "; hint: in a user namespace proc, sysfs and mqueue need their own pid, n
 
 
 def test_go_only_after_the_host_has_acted(peer: Peer) -> None:
+    order: list[str] = []
+
     class Slow(Host):
         def forked(self, pid: int) -> None:
-            peer.sock.settimeout(0.05)
-            with pytest.raises(TimeoutError):
-                peer.sock.recv(4096)
-            peer.sock.settimeout(None)
-            super().forked(pid)
+            time.sleep(0.05)
+            order.append("acted")
+
+    def script() -> None:
+        peer.say(nsexec.FORKED, 0, pid)
+        peer.hear()
+        order.append("go")
+        peer.say(nsexec.READY)
 
     pid = peer.child()
-    peer.play(lambda: peer.say(nsexec.FORKED, 0, pid) or (peer.hear() and peer.say(nsexec.READY)), Slow())
+    peer.play(script, Slow())
+    assert order == ["acted", "go"]
 
 
 def test_end_before_ready_is_a_failure(peer: Peer) -> None:
@@ -404,7 +411,7 @@ def test_nothing_but_stdio_and_no_environment(monkeypatch: pytest.MonkeyPatch) -
 def test_stdio_in_any_order(order: tuple[int, int, int], tmp_path: Path) -> None:
     """Descriptors 0 to 2 of the caller may be given crosswise."""
     expected = [os.readlink(f"/proc/self/fd/{fd}") for fd in order]
-    script = f"readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2 > {tmp_path}/seen"
+    script = f'seen=$(readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2); echo "$seen" > {tmp_path}/seen'
     runner = nsexec.Runner([op("lookup", "/bin/sh", ""), op("exec", "sh", "-c", script, argc=3)])
     runner.spawn(order)
     runner.send_plan([])
