@@ -127,10 +127,10 @@ def check_arguments(verb: str, wanted: Sequence[str], given: Sequence[str]) -> N
     least = len([name for name in wanted if name[0] not in "[."])
     if len(given) < least:
         missing = wanted[len(given)].lower().replace("-", " ")
-        raise errors.UsageError(f'"{verb}" needs a {missing}', hint=f"usage: {usage(verb, wanted)}")
+        raise errors.UsageError(f"{verb} needs a {missing}", hint=f"usage: {usage(verb, wanted)}")
     if len(given) > len(wanted) and wanted[-1:] != ("...",):
         extra = " ".join(given[len(wanted) :])
-        raise errors.UsageError(f'"{verb}" takes no further argument: {extra}', hint=f"usage: {usage(verb, wanted)}")
+        raise errors.UsageError(f"{verb} takes no further argument: {extra}", hint=f"usage: {usage(verb, wanted)}")
 
 
 def write(text: str) -> None:

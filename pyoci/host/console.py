@@ -149,12 +149,15 @@ class RawMode:
     def enter(self) -> None:
         """Switch to raw mode; again after the user's shell took the terminal and gave it back."""
         if self.saved is not None:
-            fcntl.ioctl(self.fd, TCSETS, raw(self.saved))
+            self._set(raw(self.saved))
 
     def restore(self) -> None:
         """Back to what was found."""
         if self.saved is not None:
-            try:
-                fcntl.ioctl(self.fd, TCSETS, self.saved)
-            except OSError:
-                pass  # the terminal is gone: nothing to put right
+            self._set(self.saved)
+
+    def _set(self, attributes: bytes) -> None:
+        try:
+            fcntl.ioctl(self.fd, TCSETS, attributes)
+        except OSError:
+            pass  # the terminal is gone (a hang-up brings SIGCONT along): nothing to put right

@@ -185,6 +185,18 @@ def test_relay_restores_after_a_signal(number: int) -> None:
         assert person.modes()[LFLAG] & termios.ECHO
 
 
+def test_relay_of_a_terminal_that_is_closed(tmp_path: Path) -> None:
+    """The window of the user is closed: the program gets SIGHUP, as if it were in there."""
+    file = tmp_path / "gone"
+    with Terminal(runtime(f"trap 'echo gone >{file}; exit 3' HUP; echo go; while :; do sleep 0.01; done")) as person:
+        person.read("go\r\n")
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, person.fd, inheritable=False)
+        os.close(null)
+        assert person.wait() == 3
+    assert file.read_text() == "gone\n"
+
+
 def test_relay_passes_everything() -> None:
     """All output arrives before the end, however the program hurries away."""
     with Terminal(runtime("seq 1 30000; exit 2")) as person:
@@ -281,8 +293,9 @@ def test_harness_agrees(tmp_path: Path) -> None:
     """The receiver that the integration tests use takes what we send."""
     receiver = ConsoleSocket(tmp_path / "s.sock")
     master, slave = os.openpty()
-    with console.connect(str(receiver.path)) as peer:
-        console.send(peer, master)
+    peer = console.connect(str(receiver.path))
+    console.send(peer, master)
+    peer.close()
     theirs = receiver.receive()
     receiver.close()
     os.write(slave, b"hello\n")
