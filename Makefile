@@ -49,7 +49,7 @@ test: build build/apt-test $(VENV)/stamp ## every test (PYTEST_ARGS= chooses)
 check: build/apt-test $(VENV)/stamp ## the linters alone: ruff, mypy --strict, shellcheck, cc -Werror
 	$(VENV)/bin/python -m pytest -q tests/unit/test_lint.py tests/unit/test_layers.py
 
-bench: build build/apt-test $(VENV)/stamp ## measure against runc and crun, rewrite the table in docs/PERFORMANCE.md
+bench: build build/apt-test ## measure against runc and crun, rewrite the table in docs/PERFORMANCE.md
 	$(PYTHON) bench/bench.py --write docs/PERFORMANCE.md
 
 plans: ## rewrite the golden plans in bundles/: the diff is the review
