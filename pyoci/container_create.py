@@ -254,10 +254,11 @@ class Creation:
         if self.request.pid_file:
             write_pid_file(self.request.pid_file, self.runner.pid)
             _step("pid file")
-        document = self.directory.document(self.record, "stopped")
-        self.directory.write(states.VERBS, ops.encode(verbs.make(self.record, document, states.FILES)))
         fifo.publish(self.directory)
         _step("publish")
+        document = self.directory.document(self.record, "stopped")  # after publish: to the launcher no fifo is running
+        self.directory.write(states.VERBS, ops.encode(verbs.make(self.record, document, states.FILES)))
+        _step("verbs")
 
     # -- the end ------------------------------------------------------------------------------
 

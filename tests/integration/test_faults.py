@@ -36,6 +36,7 @@ STEPS = (
     "ready",
     "pid file",
     "publish",
+    "verbs",
     "done",
 )
 OPTIONAL = {"attach"}  # only where nsexec does not enter the cgroups by itself

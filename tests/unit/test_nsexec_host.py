@@ -193,7 +193,7 @@ def test_error_of_an_exec_plan() -> None:
 @pytest.mark.parametrize("data", [b"x", b"x" * 15, struct.pack("<IIq", 99, 0, 0), struct.pack("<IIq", 2, 0, 0)])
 def test_what_is_not_understood(peer: Peer, data: bytes) -> None:
     with pytest.raises(errors.SetupError, match="nsexec is not understood"):
-        peer.play(lambda: peer.sock.send(data) and None, Host())
+        peer.play(lambda: peer.sock.sendall(data), Host())
 
 
 @pytest.mark.parametrize("pid", [0, 1, -1])

@@ -166,7 +166,8 @@ def test_lock_of_a_removed_directory(directory: Directory, tmp_path: Path) -> No
 
 def test_create_again_after_a_delete_took_the_new_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `delete --force` between mkdir and lock: the directory is made again."""
-    real, once = Directory.lock, []
+    real = Directory.lock
+    once: list[bool] = []
 
     def lock(self: Directory) -> None:
         if not once:
@@ -216,7 +217,8 @@ def test_damage_is_seen(directory: Directory, data: bytes) -> None:
 
 @pytest.mark.parametrize("name", sorted(record()))
 def test_each_fact_is_checked(directory: Directory, name: str) -> None:
-    for value in (None, 1.5, []):
+    values: list[Any] = [None, 1.5, []]
+    for value in values:
         directory.save(record(**{name: value}))
         with pytest.raises(errors.WrongState):
             directory.load()
@@ -245,9 +247,14 @@ def test_remove_ends_with_state_json(directory: Directory, monkeypatch: pytest.M
     directory.save(record())
     directory.write("config.json", b"{}")
     directory.write("verbs.plan", b"")
-    removed = []
+    removed: list[str] = []
     real = os.unlink
-    monkeypatch.setattr(os, "unlink", lambda name, dir_fd: (removed.append(name), real(name, dir_fd=dir_fd)))
+
+    def unlink(name: str, dir_fd: int) -> None:
+        removed.append(name)
+        real(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink)
     directory.remove()
     assert removed[-1] == "state.json"
     assert not os.path.exists(directory.path)
