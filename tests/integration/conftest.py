@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ from tests.integration import harness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+LIMIT = 60  # seconds
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +35,20 @@ def workshop() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def template(workshop: Path) -> harness.Template:
     return harness.Template(workshop / "template")
+
+
+@pytest.fixture(autouse=True)
+def limit() -> Iterator[None]:
+    """No test may hang: after LIMIT seconds the read or wait it sits in fails."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"the test took more than {LIMIT} s")
+
+    old = signal.signal(signal.SIGALRM, late)
+    signal.alarm(LIMIT)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, old)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +74,8 @@ def boxes(workshop: Path, template: harness.Template, host: harness.Host) -> Ite
         return made[-1]
 
     yield make
+    for box in made:
+        box.close()
     for box in made[:1]:
         box.destroy()
         assert not box.entries(), f"state entries left behind: {box.entries()}"

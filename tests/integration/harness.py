@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[2]
 RUNTIME = shlex.split(os.environ.get("RUNTIME", "")) or [str(PROJECT / "build" / "pyoci")]
+if "/" in RUNTIME[0]:
+    RUNTIME[0] = os.path.abspath(RUNTIME[0])
 TIMEOUT = 20.0  # seconds one runtime command may take
 PREFIX = f"it{os.getpid()}-"  # of every id, and so of every cgroup, of this session
 
@@ -308,6 +310,7 @@ class Box:
         self.config = default_config(self.id)
         self.stdout = self.bundle / "stdout"
         self.stderr = self.bundle / "stderr"
+        self.started: list[subprocess.Popen[str]] = []
         template.copy_to(self.rootfs)
 
     # editing
@@ -397,8 +400,9 @@ class Box:
         return self.rt("run", *options, "--bundle", str(self.bundle), self.id, check=check, **popen)
 
     def popen(self, *args: str, **popen: Any) -> subprocess.Popen[str]:
-        """The runtime in the background; write the config first."""
-        return subprocess.Popen(self.argv(*args), text=True, **popen)
+        """The runtime in the background, ended with the test at the latest; write the config first."""
+        self.started.append(subprocess.Popen(self.argv(*args), text=True, **popen))
+        return self.started[-1]
 
     def output(self, *argv: str) -> str:
         """What a program prints when it is the container."""
@@ -465,6 +469,15 @@ class Box:
             return set()
         return {entry.name for entry in self.root.iterdir() if not entry.name.startswith(".")}
 
+    def close(self) -> None:
+        """End what popen() started."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream:
+                    stream.close()
+
     def destroy(self) -> None:
         """`delete --force` everything this test created: that must always be enough."""
         for name in sorted(self.entries(), reverse=True):  # the last first: it may be in namespaces of another
@@ -492,8 +505,15 @@ def mounts() -> list[str]:
 def cgroups(prefix: str = PREFIX) -> set[str]:
     """Every cgroup directory, in any hierarchy, with prefix in its path."""
     found: set[str] = set()
-    for top, names, _ in os.walk("/sys/fs/cgroup"):
-        found.update(os.path.join(top, name) for name in names if prefix in os.path.join(top, name))
+    todo = ["/sys/fs/cgroup"]
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as entries:
+                below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            continue  # another's, gone meanwhile
+        todo += below
+        found.update(path for path in below if prefix in path)
     return found
 
 
