@@ -244,15 +244,16 @@ static int enter_cgroups(struct ctx *ctx)
 }
 
 /* On v2 the child is born in its cgroup (clone3, CLONE_INTO_CGROUP).  Where that cannot be (an older
- * kernel, pids.max 0, a cgroup that may hold no processes itself) *outside says that the host side
- * has to move it. */
+ * kernel, a cgroup that may hold no processes itself, a user namespace in which it is not ours)
+ * *outside says that the host side has to move it.  What can be known is asked before: a pid
+ * namespace whose first clone failed half-way takes no other. */
 static long clone_init(const struct ctx *ctx, bool *outside)
 {
 	struct clone_args args = { .flags = CLONE_PARENT };
 	long pid = -1;
 
 	*outside = ctx->cgroup >= 0;
-	if (ctx->cgroup >= 0) {
+	if (ctx->cgroup >= 0 && faccessat(ctx->cgroup, "cgroup.procs", W_OK, AT_EACCESS) == 0) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)ctx->cgroup;
 		pid = syscall(SYS_clone3, &args, sizeof(args));
