@@ -205,7 +205,7 @@ class Runner:
                 self._send(GO)
                 return
             elif message.kind == WARN:
-                self.warnings.append(str(words.failure(self._plan, message.op, message.value, message.text)))
+                self.warnings.append(words.warning(self._plan, message.op, message.value, message.text))
             else:
                 raise self._word(message)
         if self.has("ready"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from pyoci import errors
+from pyoci import errors, linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,14 @@ def failure(plan: Sequence[Op], index: int, number: int, text: str) -> errors.Se
     special = _SPECIAL.get(op.name)
     message = special(op, number, text) if special else join(op.describe(), text, _reason(number))
     return errors.SetupError(message, errno=number, where=op.where, hint=_HINTS.get((op.name, number), ""))
+
+
+def warning(plan: Sequence[Op], index: int, number: int, text: str) -> str:
+    """What operation index did not do as asked, though that is no error.  number: errno; of caps, a mask."""
+    if index < len(plan) and plan[index].name == "caps":
+        names = [name for bit, name in enumerate(linux.CAPABILITIES) if number >> bit & 1]
+        return f"pyoci has not got, and cannot give, {', '.join(names)} (config.json {plan[index].where})"
+    return str(failure(plan, index, number, text))
 
 
 def hook_failure(plan: Sequence[Op], index: int, status: int, output: str) -> errors.HookError:

@@ -322,6 +322,16 @@ def test_hook_failure(status: int, text: str, message: str) -> None:
     assert (error.message, error.where) == (message, "/hooks/createContainer/0")
 
 
+def test_warnings() -> None:
+    """P10: what the bits of a capability warning mean."""
+    plan = [op("caps", effective=1, where="/process/capabilities"), op("keyring", "x")]
+    text = "pyoci has not got, and cannot give, CAP_CHOWN, CAP_SYS_RESOURCE (config.json /process/capabilities)"
+    assert words.warning(plan, 0, 1 | 1 << 24, "capabilities") == text
+    assert (
+        words.warning(plan, 1, errno.ENOSYS, "no keys") == "join session keyring x: no keys: function not implemented"
+    )
+
+
 def test_text_of_nsexec_cannot_break_the_line() -> None:
     error = words.failure(PLAN, 0, errno.EPERM, "a\nb\x1b[2J")
     assert str(error).isprintable()
