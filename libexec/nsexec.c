@@ -13,12 +13,14 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/sched.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -158,10 +160,23 @@ static int op_join(struct ctx *ctx, const struct op *op)
 	return r;
 }
 
+/* A new network namespace has a loopback device, which is down. */
+static int loopback_up(struct ctx *ctx)
+{
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int r = fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo) < 0 ? detail(ctx, errno, "lo") : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
 static int op_unshare(struct ctx *ctx, const struct op *op)
 {
-	(void)ctx;
-	return unshare((int)op->num[0]) < 0 ? -errno : 0;
+	if (unshare((int)op->num[0]) < 0)
+		return -errno;
+	return op->num[0] & CLONE_NEWNET ? loopback_up(ctx) : 0;
 }
 
 static int op_sync(struct ctx *ctx, const struct op *op)
