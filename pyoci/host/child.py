@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-_KEPT = 4096  # bytes of output kept, the last ones
+_KEPT = 1024  # bytes of output kept, the last ones: they go into a message of one line
 # CPython ignores these two; a helper gets the usual dispositions
 _IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
