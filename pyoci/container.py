@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Container", "Process", "default_root", "list", "make_plan"]
 
+_KILL = 9
 _STOP_SIGNAL = "org.opencontainers.image.stopSignal"
 
 
@@ -199,6 +200,11 @@ class Container:
                 cgroup.kill(record["cgroup"], number)
             elif not self._process(record).signal(number):
                 raise errors.WrongState("container not running")
+            elif number == _KILL and record["cgroup"]:
+                from pyoci.host import cgroup
+
+                if cgroup.frozen(record["cgroup"]):  # it would not die before somebody resumes it
+                    cgroup.thaw(record["cgroup"])
 
     def delete(self, force: bool = False) -> None:
         """Remove a stopped container, and also one that is created but not started; with force any.
@@ -366,7 +372,9 @@ def make_plan(
     request.cgroup_manager = cgroup_manager
     source = container_create.read_bundle(bundle, config, config_path)
     machine = facts.read()
-    return make(source.config, machine, container_create.plan_options(request, source, machine.arch))
+    options = container_create.plan_options(request, source, machine.arch)
+    options.seccomp = None  # what it compiles is not kept: nothing is changed
+    return make(source.config, machine, options)
 
 
 def _root(root: str | None) -> str:

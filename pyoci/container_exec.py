@@ -69,8 +69,8 @@ def cgroup_below(record: dict[str, Any], wanted: dict[str, str] | None) -> dict[
     for controller, path in wanted.items():
         if ".." in path.split("/") or not path.isprintable():
             raise errors.UsageError(f"cgroup path {path!r} leads out of the container's cgroup")
-        if controller and controller not in record["dirs"]:
-            raise errors.UsageError(f"the container has no cgroup of the controller {controller}")
+        if not record or (controller and controller not in record["dirs"]):
+            raise errors.UsageError(f"the container has no cgroup {controller}".rstrip())
     dirs = {}
     for controller, directory in record["dirs"].items():
         below = wanted.get(controller) or wanted.get("") or ""
