@@ -146,7 +146,7 @@ class Container:
     @property
     def config(self) -> dict[str, Any]:
         """The configuration as it was at create (L07).  Raises errors.NotFound, errors.WrongState."""
-        from pyoci.container_create import record_config
+        from pyoci.container_shared import record_config
 
         with self._directory() as directory:
             return record_config(directory)
@@ -255,8 +255,7 @@ class Container:
             if status not in ("created", "running") and not (ignore_paused and status == "paused"):
                 what = "a container that has stopped" if status == "stopped" else f"a {status} container"
                 raise errors.WrongState(f"cannot exec in {what}")
-            execution = container_exec.Execution(record, self._process(record), request)
-            execution.prepare(directory, process)
+            execution = container_exec.prepare(directory, record, self._process(record), process, request)
             try:
                 return execution.run()
             finally:

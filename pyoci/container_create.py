@@ -6,9 +6,10 @@ import os
 import time
 
 from pyoci import bundle as bundles
-from pyoci import errors, json, spec
+from pyoci import container_shared as shared
+from pyoci import errors, spec
 from pyoci.container_start import oci_state, remove
-from pyoci.host import cgroup, cgroup_make, console, facts, fifo, hooks, maps, nsexec, process
+from pyoci.host import cgroup, cgroup_make, facts, fifo, hooks, maps, process
 from pyoci.host import state as states
 from pyoci.plan import make as make_plan
 from pyoci.plan import ops, verbs
@@ -16,12 +17,9 @@ from pyoci.plan.options import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from pyoci.plan import Plan
-    from pyoci.plan.seccomp import Program
 
 # What a test may put in: called after each step with its name; what it raises fails the create there.
 after_step: Callable[[str], None] | None = None
@@ -32,30 +30,15 @@ def _step(name: str) -> None:
         after_step(name)
 
 
-class Request:
+class Request(shared.Request):
     """What create was asked for; see Container.create."""
 
-    __slots__ = (
-        "cgroup_manager",
-        "console",
-        "console_socket",
-        "id",
-        "no_new_keyring",
-        "no_pivot",
-        "pid_file",
-        "preserve_fds",
-        "root",
-        "stdio",
-    )
+    __slots__ = ("cgroup_manager", "id", "no_new_keyring", "no_pivot", "root")
 
     def __init__(self, id: str, root: str, stdio: Sequence[int]) -> None:
+        super().__init__(stdio)
         self.id = id
         self.root = root
-        self.stdio = stdio
-        self.pid_file: str | None = None
-        self.console_socket: str | None = None
-        self.console: Callable[[int], object] | None = None
-        self.preserve_fds = 0
         self.no_pivot = False
         self.no_new_keyring = False
         self.cgroup_manager = "cgroupfs"
@@ -66,17 +49,6 @@ def read_bundle(bundle: str | None, config: dict[str, Any] | None, config_path: 
     if config is not None:
         return bundles.from_config(config, bundle or ".")
     return bundles.load(bundle or ".", config_path)
-
-
-def seccomp_compiler(root: str, arch: str) -> Callable[[dict[str, Any]], Program]:
-    """The compiler of seccomp profiles that keeps what it compiled under root, in a directory that no id can name."""
-
-    def compiled(profile: dict[str, Any]) -> Program:
-        from pyoci.host import seccomp_cache
-
-        return seccomp_cache.compiled(profile, arch, f"{root}/{states.CACHE}")
-
-    return compiled
 
 
 def plan_options(request: Request, bundle: bundles.Bundle, arch: str) -> Options:
@@ -94,45 +66,29 @@ def plan_options(request: Request, bundle: bundles.Bundle, arch: str) -> Options
             "bundle": bundle.path,
             "annotations": bundle.config.get("annotations") or {},
         },
-        seccomp=seccomp_compiler(request.root, arch),
+        seccomp=shared.seccomp_compiler(request.root, arch),
     )
 
 
-class Creation:
+class Creation(shared.Run):
     """One create.  run() does it, or leaves nothing behind and raises.
 
     record, init, warnings: the result.
     """
 
-    __slots__ = (
-        "bundle",
-        "directory",
-        "facts",
-        "fds",
-        "init",
-        "peer",
-        "plan",
-        "record",
-        "request",
-        "runner",
-        "warnings",
-    )
+    __slots__ = ("asked", "bundle", "directory", "facts", "init", "record")
 
     def __init__(self, request: Request, bundle: bundles.Bundle) -> None:
-        self.request = request
-        self.bundle = bundle
         self.facts = facts.read()
-        self.plan: Plan = make_plan(bundle.config, self.facts, plan_options(request, bundle, self.facts.arch))
-        self.runner = nsexec.Runner(self.plan.ops)
-        self.warnings = [*self.plan.warnings]
+        super().__init__(request, make_plan(bundle.config, self.facts, plan_options(request, bundle, self.facts.arch)))
+        self.asked = request
+        self.bundle = bundle
         self.record = self._record()
-        self.fds: list[int] = []  # closed at the end, whatever happens
-        self.peer: _socket.socket | None = None
         self.directory: states.Directory | None = None
         self.init: process.Process | None = None
 
     def _record(self) -> dict[str, Any]:
-        config, request = self.bundle.config, self.request
+        config, request = self.bundle.config, self.asked
         wanted = config.get("hooks") or {}
         return {
             "ociVersion": spec.VERSION,
@@ -173,17 +129,13 @@ class Creation:
             self._undo(error)
             raise
         finally:
-            self._close()
+            self.close()
 
     # -- the steps ----------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        request = self.request
-        check_preserved(request.preserve_fds)
-        console.check(self.plan.terminal, request.console_socket, request.console is None)
-        if request.console_socket:
-            self.peer = console.connect(request.console_socket)
-        self.directory = states.Directory.create(request.root, request.id)
+        self.check()
+        self.directory = states.Directory.create(self.asked.root, self.asked.id)
         _step("directory")
         if self.plan.cgroup:
             cgroup_make.check(self.plan.cgroup)
@@ -192,7 +144,7 @@ class Creation:
         self.directory.save(self.record)  # names the cgroups before they are: a kill -9 from here on can be cleaned up
         _step("state")
         for name in self.plan.fds:
-            self.fds.append(fifo.make(self.directory) if name == "fifo" else open_namespace(name, self.plan))
+            self.fds.append(fifo.make(self.directory) if name == "fifo" else shared.open_namespace(name, self.plan))
         _step("descriptors")
 
     def _launch(self) -> None:
@@ -205,7 +157,7 @@ class Creation:
             self.forked(self.runner.pid)
         self.runner.send_plan(self.fds)
         _step("plan")
-        self._close_fds()  # or the fifo would keep a reader and a writer that are not init
+        self.close_fds()  # or the fifo would keep a reader and a writer that are not init
         self.runner.run(self)
 
     def sync(self, what: int) -> None:
@@ -236,14 +188,7 @@ class Creation:
 
     def console(self, master: int) -> None:
         """The terminal goes to who asked for it."""
-        if self.request.console:
-            self.request.console(master)
-        else:
-            assert self.peer
-            try:
-                console.send(self.peer, master)
-            finally:
-                os.close(master)
+        super().console(master)
         _step("console")
 
     def ready(self) -> None:
@@ -252,7 +197,7 @@ class Creation:
         self.runner.reap_spawned()
         _step("ready")
         if self.request.pid_file:
-            write_pid_file(self.request.pid_file, self.runner.pid)
+            shared.write_pid_file(self.request.pid_file, self.runner.pid)
             _step("pid file")
         fifo.publish(self.directory)
         _step("publish")
@@ -272,90 +217,20 @@ class Creation:
             return
         try:
             if self.request.pid_file and began:
-                _remove_pid_file(self.request.pid_file, self.record["pid"])
+                shared.remove_pid_file(self.request.pid_file, self.record["pid"])
             remove(self.directory, self.record)
             if began:  # L18
                 self.warnings += hooks.run_all(self.record["hooks"], "poststop", oci_state(self.record, "stopped"))
         except (errors.Error, OSError) as second:
             error.add_note(f"while cleaning up: {second}")
 
-    def _close_fds(self) -> None:
-        while self.fds:
-            os.close(self.fds.pop())
-
-    def _close(self) -> None:
-        self._close_fds()
-        self.runner.close()
-        self.warnings += self.runner.warnings
-        if self.peer:
-            self.peer.close()
+    def close(self) -> None:
+        """Close what is open; the lock goes with the directory."""
+        super().close()
         if self.directory:
             self.directory.close()
-
-
-# -- shared with exec -------------------------------------------------------------
-
-
-def check_preserved(count: int) -> None:
-    """Raises errors.UsageError unless the descriptors from 3 on that are to be passed are open."""
-    for fd in range(3, 3 + count):
-        try:
-            os.fstat(fd)
-        except OSError:
-            raise errors.UsageError(f"descriptor {fd} of --preserve-fds {count} is not open") from None
-
-
-def open_namespace(name: str, plan: Plan) -> int:
-    """The descriptor that "ns:TYPE:PATH" of Plan.fds stands for.  Raises errors.SetupError."""
-    _, kind, path = name.split(":", 2)
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        where = next((op.where for op in plan.ops if op.name == "join" and op.string("path") == os.fsencode(path)), "")
-        text = errors.errno_text(error.errno or 0)
-        raise errors.SetupError(f"{kind} namespace {path}: {text}", errno=error.errno or 0, where=where) from None
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Only digits: go-runc reads it with strconv.Atoi.  A reader never sees half of it."""
-    head, tail = os.path.split(path)
-    temporary = os.path.join(head, f".{tail}.{os.getpid()}")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            os.write(fd, b"%d" % pid)
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
-    except OSError as error:
-        text = errors.errno_text(error.errno or 0)
-        raise errors.SetupError(f"write pid file {path}: {text}", errno=error.errno or 0) from None
-
-
-def _remove_pid_file(path: str, pid: int) -> None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        ours = os.read(fd, 32) == b"%d" % pid
-    finally:
-        os.close(fd)
-    if ours:
-        os.unlink(path)
 
 
 def _now() -> str:
     now = time.time_ns()
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09d}Z"
-
-
-def record_config(directory: states.Directory) -> dict[str, Any]:
-    """The configuration as it was at create.  Raises errors.WrongState when it cannot be read."""
-    try:
-        config = json.loads(directory.read(states.CONFIG), states.CONFIG)
-    except (OSError, errors.InvalidConfig) as error:
-        raise errors.WrongState(f"the state of container {directory.id} is damaged: {error}") from None
-    if not isinstance(config, dict):
-        raise errors.WrongState(f"the state of container {directory.id} is damaged: {states.CONFIG}")
-    return config

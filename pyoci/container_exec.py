@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import os
 
+from pyoci import container_shared as shared
 from pyoci import errors, spec
-from pyoci.container_create import check_preserved, open_namespace, record_config, seccomp_compiler, write_pid_file
-from pyoci.host import cgroup, console, facts, nsexec, process
+from pyoci.host import cgroup, facts, process
 from pyoci.linux import NAMESPACE_FILES
 from pyoci.plan import make_exec
 from pyoci.plan.options import Options, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from pyoci.host.state import Directory
     from pyoci.plan import Plan
 
 
-class Request:
+class Request(shared.Request):
     """What exec was asked for; see Container.exec."""
 
-    __slots__ = ("cgroup", "console", "console_socket", "pid_file", "preserve_fds", "stdio")
+    __slots__ = ("cgroup",)
 
     def __init__(self, stdio: Sequence[int]) -> None:
-        self.stdio = stdio
-        self.pid_file: str | None = None
-        self.console_socket: str | None = None
-        self.console: Callable[[int], object] | None = None
-        self.preserve_fds = 0
+        super().__init__(stdio)
         self.cgroup: dict[str, str] | None = None
 
 
@@ -78,59 +73,61 @@ def cgroup_below(record: dict[str, Any], wanted: dict[str, str] | None) -> dict[
     return {**record, "dirs": dirs}
 
 
-class Execution:
+def prepare(
+    directory: Directory,
+    record: dict[str, Any],
+    init: process.Process,
+    wanted: dict[str, Any] | Sequence[str],
+    request: Request,
+) -> Execution:
+    """Make the plan.  Raises errors.InvalidConfig, errors.UsageError."""
+    config = shared.record_config(directory)
+    made = process_of(config, wanted)
+    cgroup_record = cgroup_below(record["cgroup"], request.cgroup)
+    machine = facts.read()
+    options = Options(
+        id=record["id"],
+        bundle=record["bundle"],
+        cgroup_manager=record["cgroup_manager"],
+        no_new_keyring=record["no_new_keyring"],
+        preserve_fds=request.preserve_fds,
+        seccomp=shared.seccomp_compiler(os.path.dirname(directory.path), machine.arch),
+    )
+    target = Target(init.pid, namespaces(init.pid), cgroup_record)
+    return Execution(request, make_exec(made, config, target, machine, options), init, cgroup_record)
+
+
+class Execution(shared.Run):
     """One exec.  run() does it, or leaves nothing behind and raises."""
 
-    __slots__ = ("cgroup", "fds", "init", "peer", "plan", "process", "record", "request", "runner", "warnings")
+    __slots__ = ("cgroup", "init", "process")
 
-    def __init__(self, record: dict[str, Any], init: process.Process, request: Request) -> None:
-        self.request = request
-        self.record = record
+    def __init__(self, request: Request, plan: Plan, init: process.Process, cgroup_record: dict[str, Any]) -> None:
+        super().__init__(request, plan)
         self.init = init
-        self.fds: list[int] = []  # closed at the end, whatever happens
-        self.peer: _socket.socket | None = None
+        self.cgroup = cgroup_record
         self.process: process.Process | None = None
-        self.warnings: list[str] = []
-
-    def prepare(self, directory: Directory, wanted: dict[str, Any] | Sequence[str]) -> None:
-        """Make the plan.  Raises errors.InvalidConfig, errors.UsageError."""
-        config = record_config(directory)
-        made = process_of(config, wanted)
-        self.cgroup = cgroup_below(self.record["cgroup"], self.request.cgroup)
-        target = Target(self.init.pid, namespaces(self.init.pid), self.cgroup)
-        machine = facts.read()
-        options = Options(
-            id=self.record["id"],
-            bundle=self.record["bundle"],
-            cgroup_manager=self.record["cgroup_manager"],
-            no_new_keyring=self.record["no_new_keyring"],
-            preserve_fds=self.request.preserve_fds,
-            seccomp=seccomp_compiler(os.path.dirname(directory.path), machine.arch),
-        )
-        self.plan: Plan = make_exec(made, config, target, machine, options)
-        self.runner = nsexec.Runner(self.plan.ops)
-        console.check(self.plan.terminal, self.request.console_socket, self.request.console is None)
-        check_preserved(self.request.preserve_fds)
 
     def run(self) -> process.Process:
         """Start it; returns once the program runs.  Raises a subclass of errors.Error."""
         try:
-            if self.request.console_socket:
-                self.peer = console.connect(self.request.console_socket)
+            self.check()
             self._launch()
-        except BaseException:
+        except BaseException as error:
             self.runner.abort()
             if self.process:
                 self.process.close()
+            if isinstance(error, errors.Error) and error.where.startswith("/process"):
+                error.where = ""  # the process is not that of config.json
             raise
         finally:
-            self._close()
+            self.close()
         assert self.process
         return self.process
 
     def _launch(self) -> None:
         for name in self.plan.fds:
-            self.fds.append(open_namespace(name, self.plan))
+            self.fds.append(shared.open_namespace(name, self.plan))
         if not self.init.running():  # asked after the namespaces were opened: so they were those of init
             raise errors.WrongState("cannot exec in a container that has stopped")
         self.runner.spawn(self.request.stdio)
@@ -140,7 +137,7 @@ class Execution:
         self.runner.run(self)
         self.runner.reap_spawned()
         if self.request.pid_file:
-            write_pid_file(self.request.pid_file, self.runner.pid)
+            shared.write_pid_file(self.request.pid_file, self.runner.pid)
 
     def sync(self, what: int) -> None:
         """Not in a plan of exec."""
@@ -153,24 +150,5 @@ class Execution:
         """Into the container's cgroup, or where init has moved meanwhile."""
         cgroup.attach(self.cgroup, pid, self.init.pid)
 
-    def console(self, master: int) -> None:
-        """The terminal goes to who asked for it."""
-        if self.request.console:
-            self.request.console(master)
-            return
-        assert self.peer
-        try:
-            console.send(self.peer, master)
-        finally:
-            os.close(master)
-
     def ready(self) -> None:
         """Not in a plan of exec."""
-
-    def _close(self) -> None:
-        while self.fds:
-            os.close(self.fds.pop())
-        self.runner.close()
-        self.warnings += [*self.plan.warnings, *self.runner.warnings]
-        if self.peer:
-            self.peer.close()

@@ -1,0 +1,149 @@
+"""What create and exec do alike: one run of nsexec with all that goes with it, and its words."""
+
+from __future__ import annotations
+
+import os
+
+from pyoci import errors, json
+from pyoci.host import console, nsexec
+from pyoci.host import state as states
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from pyoci.plan import Plan
+    from pyoci.plan.seccomp import Program
+
+
+class Request:
+    """What create and exec are both asked for; see Container.create."""
+
+    __slots__ = ("console", "console_socket", "pid_file", "preserve_fds", "stdio")
+
+    def __init__(self, stdio: Sequence[int]) -> None:
+        self.stdio = stdio
+        self.pid_file: str | None = None
+        self.console_socket: str | None = None
+        self.console: Callable[[int], object] | None = None
+        self.preserve_fds = 0
+
+
+class Run:
+    """One run of nsexec: the base of Creation and Execution, and half of what Runner.run calls."""
+
+    __slots__ = ("fds", "peer", "plan", "request", "runner", "warnings")
+
+    def __init__(self, request: Request, plan: Plan) -> None:
+        self.request = request
+        self.plan = plan
+        self.runner = nsexec.Runner(plan.ops)
+        self.warnings = [*plan.warnings]
+        self.fds: list[int] = []  # for Plan.fds; closed at the end, whatever happens
+        self.peer: _socket.socket | None = None  # the console socket
+
+    def check(self) -> None:
+        """What can be seen to be wrong before anything is made.  Raises errors.UsageError, errors.SetupError."""
+        request = self.request
+        for fd in range(3, 3 + request.preserve_fds):
+            try:
+                os.fstat(fd)
+            except OSError:
+                many = request.preserve_fds
+                raise errors.UsageError(f"descriptor {fd} of --preserve-fds {many} is not open") from None
+        console.check(self.plan.terminal, request.console_socket, request.console is None)
+        if request.console_socket:
+            self.peer = console.connect(request.console_socket)
+
+    def console(self, master: int) -> None:
+        """The terminal goes to who asked for it."""
+        if self.request.console:
+            self.request.console(master)
+            return
+        assert self.peer
+        try:
+            console.send(self.peer, master)
+        finally:
+            os.close(master)
+
+    def close_fds(self) -> None:
+        """Close the descriptors of the plan: nsexec has them."""
+        while self.fds:
+            os.close(self.fds.pop())
+
+    def close(self) -> None:
+        """Close what is open, and keep what nsexec warned of."""
+        self.close_fds()
+        self.runner.close()
+        self.warnings += self.runner.warnings
+        if self.peer:
+            self.peer.close()
+
+
+def seccomp_compiler(root: str, arch: str) -> Callable[[dict[str, Any]], Program]:
+    """The compiler of seccomp profiles that keeps what it compiled under root, in a directory that no id can name."""
+
+    def compiled(profile: dict[str, Any]) -> Program:
+        from pyoci.host import seccomp_cache
+
+        return seccomp_cache.compiled(profile, arch, f"{root}/{states.CACHE}")
+
+    return compiled
+
+
+def open_namespace(name: str, plan: Plan) -> int:
+    """The descriptor that "ns:TYPE:PATH" of Plan.fds stands for.  Raises errors.SetupError."""
+    _, kind, path = name.split(":", 2)
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        where = next((op.where for op in plan.ops if op.name == "join" and op.string("path") == os.fsencode(path)), "")
+        text = errors.errno_text(error.errno or 0)
+        raise errors.SetupError(f"{kind} namespace {path}: {text}", errno=error.errno or 0, where=where) from None
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Only digits: go-runc reads it with strconv.Atoi.  A reader never sees half of it.  Raises errors.SetupError."""
+    head, tail = os.path.split(path)
+    temporary = os.path.join(head, f".{tail}.{pid}")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(temporary, flags, 0o666)
+        try:
+            os.write(fd, b"%d" % pid)
+            os.rename(temporary, path)
+        except OSError:
+            os.unlink(temporary)
+            raise
+        finally:
+            os.close(fd)
+    except OSError as error:
+        text = errors.errno_text(error.errno or 0)
+        raise errors.SetupError(f"write pid file {path}: {text}", errno=error.errno or 0) from None
+
+
+def remove_pid_file(path: str, pid: int) -> None:
+    """Remove it if it is that of pid.  Raises OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        ours = os.read(fd, 32) == b"%d" % pid
+    finally:
+        os.close(fd)
+    if ours:
+        os.unlink(path)
+
+
+def record_config(directory: states.Directory) -> dict[str, Any]:
+    """The configuration as it was at create.  Raises errors.WrongState when it cannot be read."""
+    try:
+        config = json.loads(directory.read(states.CONFIG), states.CONFIG)
+    except (OSError, errors.InvalidConfig) as error:
+        raise errors.WrongState(f"the state of container {directory.id} is damaged: {error}") from None
+    if not isinstance(config, dict):
+        raise errors.WrongState(f"the state of container {directory.id} is damaged: {states.CONFIG}")
+    return config
