@@ -8,8 +8,10 @@ compared before and after each test.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import ctypes
+import fcntl
 import functools
 import json
 import os
@@ -28,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 PROJECT = Path(__file__).resolve().parents[2]
 RUNTIME = shlex.split(os.environ.get("RUNTIME", "")) or [str(PROJECT / "build" / "pyoci")]
@@ -492,6 +494,34 @@ def status_field(text: str, name: str) -> str:
 
 def proc_status(pid: int | str, name: str) -> str:
     return status_field(Path(f"/proc/{pid}/status").read_text(), name)
+
+
+@contextlib.contextmanager
+def descriptors_at(first: int, *files: int | Path) -> Iterator[list[int]]:
+    """Descriptors first, first + 1... of this process: files opened, or descriptors duplicated; undone after."""
+    numbers = list(range(first, first + len(files)))
+    # higher numbers than any of them, so that nothing below is overwritten by opening
+    old = {number: fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 600) for number in numbers if _is_open(number)}
+    try:
+        for number, file in zip(numbers, files, strict=True):
+            fd = file if isinstance(file, int) else os.open(file, os.O_RDONLY)
+            high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 600)
+            if not isinstance(file, int):
+                os.close(fd)
+            os.dup2(high, number)
+            os.close(high)
+        yield numbers
+    finally:
+        for number in numbers:
+            if number in old:
+                os.dup2(old[number], number, inheritable=False)
+                os.close(old[number])
+            else:
+                os.close(number)
+
+
+def _is_open(fd: int) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{fd}")
 
 
 # -- what must be as before -----------------------------------------------------------------
