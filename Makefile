@@ -55,7 +55,7 @@ bench: build build/apt-test ## measure against runc and crun, rewrite the table 
 plans: ## rewrite the golden plans in bundles/: the diff is the review
 	$(PYTHON) -m tests.golden --update
 
-build: build/nsexec build/nsexec-asan ## compile libexec/ into build/
+build: build/nsexec build/nsexec-asan build/image ## compile libexec/ into build/
 
 venv: $(VENV)/stamp ## the virtual environment of the developer's tools
 
@@ -70,6 +70,7 @@ install: $(VENV)/bin/pip ## install under PREFIX (/usr/local), into DESTDIR if t
 	$(PYTHON) -m compileall -q -s "$(DESTDIR)" "$(DESTDIR)$(LIBDIR)"
 	$(CC) $(CFLAGS) -DPYOCI_PYTHON='"$(PYTHON)"' -DPYOCI_HOME='"$(LIBDIR)/pyoci"' -static -o build/pyoci.install $(SOURCES)
 	install -m 755 build/pyoci.install "$(DESTDIR)$(PREFIX)/bin/pyoci"
+	$(PYTHON) -I -S "$(DESTDIR)$(LIBDIR)/pyoci/image_make.py"
 
 clean: ## remove what was built (not the virtual environment)
 	rm -rf build dist
@@ -98,6 +99,11 @@ build/pyoci: $(SOURCES) $(HEADERS) Makefile | build/apt-run
 # The same file under the name that makes it the other program.
 build/nsexec: build/pyoci
 	ln -f $< $@
+
+# The modules of the hot path in one file, in pyoci/__pycache__ (pyoci/image.py); this is its stamp.
+build/image: $(shell find pyoci -name '*.py') | build/apt-run
+	$(PYTHON) -I -S pyoci/image_make.py
+	@touch $@
 
 # Not static (the sanitizers cannot be): for the tests that feed nsexec broken plans.
 build/nsexec-asan: $(SOURCES) $(HEADERS) Makefile | build/apt-run

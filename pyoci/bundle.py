@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import stat
 
-from pyoci import errors, json, spec
+from pyoci import errors, json, kernel, spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class Bundle:
         """Raise errors.InvalidConfig unless root.path is a directory that is there (row M01)."""
         path = self.config["root"]["path"]
         try:
-            mode = os.stat(path).st_mode
+            mode = kernel.stat(path).st_mode
         except OSError as error:
             reason = errors.errno_text(error.errno or 0)
             raise errors.InvalidConfig(f"root file system {path}: {reason}", where="/root/path") from None
@@ -51,7 +50,7 @@ def load(bundle: str, config: str | None = None) -> Bundle:
     JSON, or not what the runtime-spec asks (then with every fault).
     """
     path = directory(bundle)
-    raw = read(os.path.join(path, CONFIG) if config is None else config)
+    raw = read(kernel.join(path, CONFIG) if config is None else config)
     value = json.loads(raw, CONFIG if config is None else config)
     spec.validate(value)
     _make_absolute(value, path)
@@ -82,13 +81,13 @@ def directory(bundle: str) -> str:
     if not bundle:
         raise errors.InvalidConfig("the bundle is an empty path")
     try:
-        path = os.path.realpath(bundle, strict=True)
+        path = kernel.realpath(bundle)
         path.encode()
     except UnicodeEncodeError:
         raise errors.InvalidConfig(f"bundle {bundle!a}: the path is not UTF-8") from None
     except (OSError, ValueError) as error:
         raise errors.InvalidConfig(f"bundle {bundle}: {_reason(error)}") from None
-    if not os.path.isdir(path):
+    if not kernel.isdir(path):
         raise errors.InvalidConfig(f"bundle {bundle}: not a directory")
     return path
 
@@ -101,18 +100,18 @@ def read(path: str, limit: int = MAX_SIZE) -> bytes:
     """
     try:
         # NONBLOCK: open(2) of a FIFO with no writer would hang
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC | kernel.O_NONBLOCK | kernel.O_NOCTTY)
     except (OSError, ValueError) as error:
         raise errors.InvalidConfig(f"{path}: {_reason(error)}", hint=_missing_hint(path, error)) from None
     try:
-        facts = os.fstat(fd)
+        facts = kernel.fstat(fd)
         if not stat.S_ISREG(facts.st_mode):
             raise errors.InvalidConfig(f"{path}: not a regular file")
         data = _read_all(fd, facts.st_size, limit)
     except OSError as error:
         raise errors.InvalidConfig(f"{path}: {_reason(error)}") from None
     finally:
-        os.close(fd)
+        kernel.close(fd)
     if data is None:
         raise errors.InvalidConfig(f"{path}: larger than {limit >> 10} KiB")
     return data
@@ -122,9 +121,9 @@ def _read_all(fd: int, size: int, limit: int) -> bytes | None:
     """All bytes of fd; None when there are more than limit.  size is a guess (/proc says 0)."""
     if size > limit:
         return None
-    data = os.read(fd, size + 1)
+    data = kernel.read(fd, size + 1)
     while len(data) <= limit:
-        more = os.read(fd, 1 << 16)
+        more = kernel.read(fd, 1 << 16)
         if not more:
             return data
         data += more
@@ -138,7 +137,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def _missing_hint(path: str, error: OSError | ValueError) -> str:
-    if isinstance(error, FileNotFoundError) and os.path.basename(path) == CONFIG:
+    if isinstance(error, FileNotFoundError) and kernel.split(path)[1] == CONFIG:
         return "`pyoci spec` writes one to begin with"
     return ""
 
@@ -146,11 +145,15 @@ def _missing_hint(path: str, error: OSError | ValueError) -> str:
 def _make_absolute(config: dict[str, Any], bundle: str) -> None:
     """Paths that the spec has relative to the bundle (rows M01, M05), in place."""
     root = config["root"]
-    root["path"] = os.path.realpath(os.path.join(bundle, root["path"]))
+    path = kernel.join(bundle, root["path"])
+    try:
+        root["path"] = kernel.realpath(path)
+    except OSError:  # `plan` works without a rootfs; create says that it is missing
+        root["path"] = kernel.abspath(path)
     for mount in config.get("mounts", ()):
         source = mount.get("source")
         if source and is_bind(mount) and source[0] != "/":
-            mount["source"] = os.path.join(bundle, source)
+            mount["source"] = kernel.join(bundle, source)
 
 
 def is_bind(mount: dict[str, Any]) -> bool:

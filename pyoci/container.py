@@ -8,9 +8,8 @@ Any thread may call any of them: what changes a container holds its lock, which 
 from __future__ import annotations
 
 import _thread
-import os
 
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.host import process
 from pyoci.host import state as states
 from pyoci.host.process import Process
@@ -331,7 +330,7 @@ def list(root: str | None = None) -> List[dict[str, Any]]:
 def _listed(directory: states.Directory) -> dict[str, Any]:
     import pwd
 
-    uid = os.fstat(directory.fd).st_uid
+    uid = kernel.fstat(directory.fd).st_uid
     try:
         owner = pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -377,4 +376,4 @@ def make_plan(
 
 
 def _root(root: str | None) -> str:
-    return os.path.abspath(root if root is not None else default_root())
+    return kernel.abspath(root if root is not None else default_root())

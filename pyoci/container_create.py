@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from pyoci import bundle as bundles
 from pyoci import container_shared as shared
-from pyoci import errors, spec
+from pyoci import errors, kernel, spec
 from pyoci.container_start import oci_state, remove
 from pyoci.host import cgroup, cgroup_make, facts, fifo, hooks, maps, process
 from pyoci.host import state as states
@@ -99,7 +98,7 @@ class Creation(shared.Run):
             "rootfs": self.plan.rootfs,
             "created": _now(),
             "annotations": config.get("annotations") or {},
-            "owner": os.geteuid(),
+            "owner": kernel.geteuid(),
             "cgroup": {},
             "cgroup_manager": request.cgroup_manager,
             "no_new_keyring": request.no_new_keyring,
@@ -168,7 +167,7 @@ class Creation(shared.Run):
         elif what == ops.SYNC_HOOKS:
             state = oci_state(self.record, "creating", self.record["pid"])
             for kind in hooks.BEFORE_CREATED:
-                hooks.run(self.plan.hooks, kind, state)
+                hooks.run(self.plan.hooks, kind, state, self.init.pidfd if self.init else -1)
             _step("hooks")
 
     def forked(self, pid: int) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from pyoci import container_shared as shared
-from pyoci import errors, spec
+from pyoci import errors, kernel, spec
 from pyoci.host import cgroup, facts, process
 from pyoci.linux import NAMESPACE_FILES
 from pyoci.plan import make_exec
@@ -36,7 +34,7 @@ def namespaces(pid: int) -> dict[str, str]:
     for kind, file in NAMESPACE_FILES.items():
         path = f"/proc/{pid}/ns/{file}"
         try:
-            if os.readlink(path) != os.readlink(f"/proc/self/ns/{file}"):
+            if kernel.readlink(path) != kernel.readlink(f"/proc/self/ns/{file}"):
                 found[kind] = path
         except FileNotFoundError:  # not in this kernel (or the process has ended, which is found out after)
             continue
@@ -91,7 +89,7 @@ def prepare(
         cgroup_manager=record["cgroup_manager"],
         no_new_keyring=record["no_new_keyring"],
         preserve_fds=request.preserve_fds,
-        seccomp=shared.seccomp_compiler(os.path.dirname(directory.path), machine.arch),
+        seccomp=shared.seccomp_compiler(kernel.dirname(directory.path), machine.arch),
     )
     target = Target(init.pid, namespaces(init.pid), cgroup_record)
     return Execution(request, make_exec(made, config, target, machine, options), init, cgroup_record)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from pyoci import errors, json
+from pyoci import errors, json, kernel
 from pyoci.host import console, nsexec
 from pyoci.host import state as states
 
@@ -49,7 +47,7 @@ class Run:
         request = self.request
         for fd in range(3, 3 + request.preserve_fds):
             try:
-                os.fstat(fd)
+                kernel.fstat(fd)
             except OSError:
                 many = request.preserve_fds
                 raise errors.UsageError(f"descriptor {fd} of --preserve-fds {many} is not open") from None
@@ -66,12 +64,12 @@ class Run:
         try:
             console.send(self.peer, master)
         finally:
-            os.close(master)
+            kernel.close(master)
 
     def close_fds(self) -> None:
         """Close the descriptors of the plan: nsexec has them."""
         while self.fds:
-            os.close(self.fds.pop())
+            kernel.close(self.fds.pop())
 
     def close(self) -> None:
         """Close what is open, and keep what nsexec warned of."""
@@ -97,28 +95,30 @@ def open_namespace(name: str, plan: Plan) -> int:
     """The descriptor that "ns:TYPE:PATH" of Plan.fds stands for.  Raises errors.SetupError."""
     _, kind, path = name.split(":", 2)
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC | kernel.O_NONBLOCK)
     except OSError as error:
-        where = next((op.where for op in plan.ops if op.name == "join" and op.string("path") == os.fsencode(path)), "")
+        where = next(
+            (op.where for op in plan.ops if op.name == "join" and op.string("path") == kernel.fsencode(path)), ""
+        )
         text = errors.errno_text(error.errno or 0)
         raise errors.SetupError(f"{kind} namespace {path}: {text}", errno=error.errno or 0, where=where) from None
 
 
 def write_pid_file(path: str, pid: int) -> None:
     """Only digits: go-runc reads it with strconv.Atoi.  A reader never sees half of it.  Raises errors.SetupError."""
-    head, tail = os.path.split(path)
-    temporary = os.path.join(head, f".{tail}.{pid}")
+    head, tail = kernel.split(path)
+    temporary = kernel.join(head, f".{tail}.{pid}")
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(temporary, flags, 0o666)
+        flags = kernel.O_WRONLY | kernel.O_CREAT | kernel.O_TRUNC | kernel.O_NOFOLLOW | kernel.O_CLOEXEC
+        fd = kernel.open(temporary, flags, 0o666)
         try:
-            os.write(fd, b"%d" % pid)
-            os.rename(temporary, path)
+            kernel.write(fd, b"%d" % pid)
+            kernel.rename(temporary, path)
         except OSError:
-            os.unlink(temporary)
+            kernel.unlink(temporary)
             raise
         finally:
-            os.close(fd)
+            kernel.close(fd)
     except OSError as error:
         text = errors.errno_text(error.errno or 0)
         raise errors.SetupError(f"write pid file {path}: {text}", errno=error.errno or 0) from None
@@ -127,15 +127,15 @@ def write_pid_file(path: str, pid: int) -> None:
 def remove_pid_file(path: str, pid: int) -> None:
     """Remove it if it is that of pid.  Raises OSError."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC)
     except OSError:
         return
     try:
-        ours = os.read(fd, 32) == b"%d" % pid
+        ours = kernel.read(fd, 32) == b"%d" % pid
     finally:
-        os.close(fd)
+        kernel.close(fd)
     if ours:
-        os.unlink(path)
+        kernel.unlink(path)
 
 
 def record_config(directory: states.Directory) -> dict[str, Any]:

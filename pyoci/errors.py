@@ -7,7 +7,7 @@ known, and printed once, at the edge (pyoci.cli, or the caller of the library).
 
 from __future__ import annotations
 
-import os
+from pyoci import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Fault:
 
 def errno_text(number: int) -> str:
     """The text of an errno as Go programs print it: engines match on the lower-case form."""
-    text = os.strerror(number)
+    text = kernel.strerror(number)
     return text[:1].lower() + text[1:]
 
 

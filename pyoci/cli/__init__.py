@@ -7,9 +7,7 @@ run(), which does it and returns the exit status.
 
 from __future__ import annotations
 
-import os
-
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.cli import options
 from pyoci.cli.log import LOG
 
@@ -138,7 +136,7 @@ def write(text: str) -> None:
     data = text.encode("utf-8", "backslashreplace")
     try:
         while data:
-            data = data[os.write(1, data) :]
+            data = data[kernel.write(1, data) :]
     except OSError as error:
         raise errors.SetupError(f"cannot write to stdout: {errors.errno_text(error.errno or 0)}") from None
 

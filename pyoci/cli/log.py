@@ -7,10 +7,9 @@ one line in each, and then nothing else is written unless --debug asks for it.
 
 from __future__ import annotations
 
-import os
 import time
 
-from pyoci import errors
+from pyoci import errors, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +35,9 @@ class Log:
         if not path:
             return
         try:
-            self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY, 0o644)
+            self.fd = kernel.open(
+                path, kernel.O_WRONLY | kernel.O_CREAT | kernel.O_APPEND | kernel.O_CLOEXEC | kernel.O_NOCTTY, 0o644
+            )
         except (OSError, ValueError) as error:
             text = errors.errno_text(error.errno or 0) if isinstance(error, OSError) else str(error)
             raise errors.SetupError(f"cannot open log file {path}: {text}") from None
@@ -63,7 +64,7 @@ class Log:
             _put(self.fd, line)
             _put(STDERR, text)  # as runc does: who reads stderr need not take a log format apart
         else:
-            _put(STDERR, f"pyoci: {text}" if os.isatty(STDERR) else line)
+            _put(STDERR, f"pyoci: {text}" if kernel.isatty(STDERR) else line)
 
 
 def _now() -> str:
@@ -85,7 +86,7 @@ def _text_line(level: str, text: str) -> str:
 
 def _put(fd: int, line: str) -> None:
     try:
-        os.write(fd, (line + "\n").encode("utf-8", "backslashreplace"))
+        kernel.write(fd, (line + "\n").encode("utf-8", "backslashreplace"))
     except OSError:
         pass  # nobody to tell
 

@@ -7,10 +7,9 @@ Sources: bpf(2), linux/include/uapi/linux/bpf.h (union bpf_attr), kernel/bpf/cgr
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.host import cgroupfs
 
 SYSCALLS = {"x86_64": 321, "aarch64": 280}
@@ -33,7 +32,7 @@ def attach_device_program(directory: str, code: bytes) -> None:
     where = "/linux/resources/devices"
     program = group = -1
     try:
-        group = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        group = kernel.open(directory, kernel.O_RDONLY | kernel.O_DIRECTORY | kernel.O_CLOEXEC)
         program = _load(code)
         _replace(group, program)
     except OSError as error:
@@ -41,7 +40,7 @@ def attach_device_program(directory: str, code: bytes) -> None:
     finally:
         for fd in (group, program):
             if fd >= 0:
-                os.close(fd)
+                kernel.close(fd)
 
 
 def _load(code: bytes) -> int:
@@ -60,7 +59,7 @@ def _replace(group: int, program: int) -> None:
             _bpf(PROG_DETACH, struct.pack("<III", group, fd, CGROUP_DEVICE))
     finally:
         for fd in old:
-            os.close(fd)
+            kernel.close(fd)
 
 
 def attached(group: int) -> list[int]:
@@ -73,7 +72,7 @@ def attached(group: int) -> list[int]:
 
 
 def _bpf(command: int, head: bytes) -> tuple[int, bytes]:
-    machine = os.uname().machine
+    machine = kernel.uname().machine
     if machine not in SYSCALLS:
         raise errors.SetupError(f"the number of bpf(2) on {machine} is not known")
     attr = ctypes.create_string_buffer(head, ATTR_SIZE)

@@ -8,11 +8,10 @@ are asked again with growing pauses and a bound.  Sources: cgroups(7), cgroup-v2
 from __future__ import annotations
 
 import errno
-import os
 import select
 import time
 
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.host import cgroupfs
 from pyoci.plan import cgroup as plan_cgroup
 
@@ -174,7 +173,7 @@ def _kill_all(top: str) -> bool:
     try:
         cgroupfs.write(f"{top}/cgroup.kill", "1")
     except OSError as error:
-        if error.errno in NO_CGROUP_KILL and os.path.exists(top):
+        if error.errno in NO_CGROUP_KILL and kernel.exists(top):
             return False
         if error.errno not in cgroupfs.GONE:
             raise cgroupfs.failed(f"kill cgroup {top}", error) from None
@@ -190,7 +189,7 @@ def _stop_forks(record: Record) -> None:
 
 
 def _signal_all(record: Record, signum: int) -> None:
-    done = {os.getpid()}
+    done = {kernel.getpid()}
     for _ in range(PASSES):
         new = [pid for pid in pids(record) if pid not in done]
         if not new:
@@ -210,14 +209,14 @@ def _signal_batch(record: Record, batch: list[int], signum: int) -> None:
             if pidfd >= 0 and pid in members:
                 _signal.pidfd_send_signal(pidfd, signum)
             elif pidfd == NO_PIDFD and pid in members:
-                os.kill(pid, signum)
+                kernel.kill(pid, signum)
         except ProcessLookupError:
             pass
         except OSError as error:
             raise cgroupfs.failed(f"send signal {signum} to process {pid}", error) from None
         finally:
             if pidfd >= 0:
-                os.close(pidfd)
+                kernel.close(pidfd)
 
 
 ENDED, NO_PIDFD = -1, -2
@@ -225,7 +224,7 @@ ENDED, NO_PIDFD = -1, -2
 
 def _pidfd(pid: int) -> int:
     try:
-        return os.pidfd_open(pid)
+        return kernel.pidfd_open(pid)
     except ProcessLookupError:
         return ENDED
     except OSError:  # an old kernel, or a filter that knows no pidfd_open
@@ -241,7 +240,7 @@ def _wait_for(processes: list[int]) -> None:
             poller = select.poll()
             poller.register(pidfd, select.POLLIN)
             poller.poll(max(0, deadline - time.monotonic()) * 1000)
-            os.close(pidfd)
+            kernel.close(pidfd)
 
 
 # -- freezer ---------------------------------------------------------------------------------

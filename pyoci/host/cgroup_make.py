@@ -7,9 +7,8 @@ in plan.record), state.json with that record, create, cgroup.attach.
 from __future__ import annotations
 
 import errno
-import os
 
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.host import cgroup, cgroupfs
 from pyoci.plan import cgroup as plan_cgroup
 
@@ -30,7 +29,7 @@ def check(plan: CgroupPlan) -> None:
     processes would be counted, signalled and killed as the container's.  Raises errors.SetupError.
     """
     record = plan.record
-    record["keep"] = [directory for _, directory in plan_cgroup.unique(record) if os.path.exists(directory)]
+    record["keep"] = [directory for _, directory in plan_cgroup.unique(record) if kernel.exists(directory)]
     for directory in record["keep"]:
         members = cgroup.pids({**record, "dirs": {"": directory}})
         if members:
@@ -81,7 +80,7 @@ def _make(plan: CgroupPlan, directory: str) -> None:
     names = directory[len(top) + 1 :].split("/")
     parents = [f"{top}/{'/'.join(names[:depth])}" if depth else top for depth in range(len(names))]
     for parent in parents[1:]:
-        if not os.path.isdir(parent):
+        if not kernel.isdir(parent):
             _mkdir(parent)
     if plan.version == 2:
         for parent in parents:
@@ -96,7 +95,7 @@ def _make(plan: CgroupPlan, directory: str) -> None:
 
 def _mkdir(directory: str) -> bool:
     try:
-        os.mkdir(directory, 0o755)
+        kernel.mkdir(directory, 0o755)
     except FileExistsError:
         return False
     return True

@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import errno
-import os
 import select
 import time
 
-from pyoci import errors
+from pyoci import errors, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = kernel.O_RDONLY | kernel.O_DIRECTORY | kernel.O_NOFOLLOW | kernel.O_CLOEXEC
 GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)  # a cgroup or process that went while we looked
 
 
 def read(file: str, dir_fd: int | None = None) -> bytes:
     """All of a small kernel file.  Raises OSError."""
-    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
+    fd = kernel.open(file, kernel.O_RDONLY | kernel.O_CLOEXEC, dir_fd=dir_fd)
     try:
         parts = []
-        while part := os.read(fd, 65536):
+        while part := kernel.read(fd, 65536):
             parts.append(part)
         return b"".join(parts)
     finally:
-        os.close(fd)
+        kernel.close(fd)
 
 
 def write(file: str, value: str) -> None:
     """Write a value with one write(2); never creates a file.  Raises OSError."""
-    fd = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    fd = kernel.open(file, kernel.O_WRONLY | kernel.O_CLOEXEC)
     try:
-        os.write(fd, value.encode("utf-8", "surrogateescape"))
+        kernel.write(fd, value.encode("utf-8", "surrogateescape"))
     finally:
-        os.close(fd)
+        kernel.close(fd)
 
 
 def failed(what: str, error: OSError, where: str = "", hint: str = "") -> errors.SetupError:
@@ -51,7 +50,7 @@ def walk(top: str) -> Iterator[tuple[int, str]]:
     The descriptor is good until the next step.  top is gone: nothing.
     """
     try:
-        fd = os.open(top, DIRECTORY)
+        fd = kernel.open(top, DIRECTORY)
     except OSError:
         return
     todo, names = [_children(fd)], [""]
@@ -72,18 +71,18 @@ def walk(top: str) -> Iterator[tuple[int, str]]:
                 fd = _step(fd, "..")
                 yield fd, name
     finally:
-        os.close(fd)
+        kernel.close(fd)
 
 
 def _step(fd: int, name: str) -> int:
-    new = os.open(name, DIRECTORY, dir_fd=fd)
-    os.close(fd)
+    new = kernel.open(name, DIRECTORY, dir_fd=fd)
+    kernel.close(fd)
     return new
 
 
 def _children(fd: int) -> list[str]:
     try:
-        with os.scandir(fd) as entries:
+        with kernel.scandir(fd) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
@@ -92,7 +91,7 @@ def _children(fd: int) -> list[str]:
 def rmdir(directory: str, dir_fd: int | None = None) -> bool:
     """Remove a cgroup; True when it is gone, False while it is busy.  Raises errors.SetupError."""
     try:
-        os.rmdir(directory, dir_fd=dir_fd)
+        kernel.rmdir(directory, dir_fd=dir_fd)
     except OSError as error:
         if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
             return False
@@ -104,7 +103,7 @@ def rmdir(directory: str, dir_fd: int | None = None) -> bool:
 
 def _exists(directory: str, dir_fd: int | None) -> bool:
     try:
-        os.stat(directory, dir_fd=dir_fd)
+        kernel.stat(directory, dir_fd=dir_fd)
     except OSError:
         return False
     return True
@@ -121,7 +120,7 @@ def pauses(deadline: float) -> Iterator[float]:
 def wait_event(directory: str, wanted: bytes, timeout: float) -> bool:
     """Wait until cgroup.events has this line; False after timeout seconds.  True when the cgroup is gone."""
     try:
-        fd = os.open(f"{directory}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        fd = kernel.open(f"{directory}/cgroup.events", kernel.O_RDONLY | kernel.O_CLOEXEC)
     except FileNotFoundError:
         return True
     try:
@@ -129,7 +128,7 @@ def wait_event(directory: str, wanted: bytes, timeout: float) -> bool:
         poller.register(fd, select.POLLPRI)
         deadline = time.monotonic() + timeout
         while True:
-            if wanted in os.pread(fd, 4096, 0).splitlines():
+            if wanted in kernel.pread(fd, 4096, 0).splitlines():
                 return True
             rest = deadline - time.monotonic()
             if rest <= 0:
@@ -140,4 +139,4 @@ def wait_event(directory: str, wanted: bytes, timeout: float) -> bool:
             return True
         raise
     finally:
-        os.close(fd)
+        kernel.close(fd)

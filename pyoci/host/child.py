@@ -5,9 +5,10 @@ posix_spawn(3), never fork(2): the library may be called from a process with thr
 
 from __future__ import annotations
 
-import os
 import select
 import time
+
+from pyoci import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ _IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
 
 class Result:
-    """How it ended.  status: exit status, or 128 + signal.  output: the end of stdout and stderr.  late: timed out."""
+    """How it ended.
+
+    status: int, exit status, or 128 + signal.  output: str, the end of stdout and stderr.
+    late: bool, it was killed when its time was up, or what it was run for had gone.
+    """
 
     __slots__ = ("late", "output", "status")
 
@@ -40,43 +45,50 @@ class Result:
 
 
 def run(
-    path: str, args: Sequence[str], env: Mapping[str, str], *, stdin: bytes = b"", timeout: float | None = None
+    path: str,
+    args: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    stdin: bytes = b"",
+    timeout: float | None = None,
+    watch: int = -1,
 ) -> Result:
     """Run path with exactly args (args[0] included) and env, feed it stdin, and wait for its end.
 
     It is the leader of its own process group; when timeout (seconds) passes, the whole group is killed.
+    So it is when the descriptor watch becomes readable: the pidfd of a process without which there is no use in it.
     What it leaves running in the background is let be, but loses its stdout and stderr.
     Raises OSError when it cannot be started.
     """
     fds: list[int] = []
     try:
-        fds += os.pipe()  # 0 reads, 1 writes
-        fds += os.pipe()
+        fds += kernel.pipe()  # 0 reads, 1 writes
+        fds += kernel.pipe()
         pid = _spawn(path, args, env, fds[0], fds[3])
-        os.close(fds.pop(3))
-        os.close(fds.pop(0))
-        return _Watch(pid, fds, stdin, timeout).watch()
+        kernel.close(fds.pop(3))
+        kernel.close(fds.pop(0))
+        return _Watch(pid, fds, stdin, timeout, watch).watch()
     finally:
         for fd in fds:
-            os.close(fd)
+            kernel.close(fd)
 
 
 def _spawn(path: str, args: Sequence[str], env: Mapping[str, str], stdin: int, output: int) -> int:
     actions: list[tuple[int, ...]] = [
-        (os.POSIX_SPAWN_DUP2, stdin, 0),
-        (os.POSIX_SPAWN_DUP2, output, 1),
-        (os.POSIX_SPAWN_DUP2, output, 2),
+        (kernel.POSIX_SPAWN_DUP2, stdin, 0),
+        (kernel.POSIX_SPAWN_DUP2, output, 1),
+        (kernel.POSIX_SPAWN_DUP2, output, 2),
     ]
     # what our caller leaked to us (containerd its socket, podman its ports) is none of a helper's business
-    actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()]
-    return os.posix_spawn(path, [*args], env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_IGNORED)
+    actions += [(kernel.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()]
+    return kernel.posix_spawn(path, [*args], env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_IGNORED)
 
 
 def _inheritable() -> list[int]:
     found = []
-    for name in os.listdir("/proc/self/fd"):
+    for name in kernel.listdir("/proc/self/fd"):
         try:
-            if int(name) > 2 and os.get_inheritable(int(name)):
+            if int(name) > 2 and kernel.get_inheritable(int(name)):
                 found.append(int(name))
         except OSError:  # the listing's own descriptor, or another thread's, closed by now
             continue
@@ -86,8 +98,9 @@ def _inheritable() -> list[int]:
 class _Watch:
     """One run: feeds, reads, and waits on descriptors until the program ends or its time is up."""
 
-    def __init__(self, pid: int, fds: list[int], stdin: bytes, timeout: float | None) -> None:
+    def __init__(self, pid: int, fds: list[int], stdin: bytes, timeout: float | None, other: int) -> None:
         self.pid = pid
+        self.other = other
         self.fds = fds  # [write end of stdin, read end of output], owned by the caller of run
         self.stdin = stdin
         self.output = b""
@@ -97,15 +110,15 @@ class _Watch:
     def watch(self) -> Result:
         late = True
         try:
-            pidfd = os.pidfd_open(self.pid)
+            pidfd = kernel.pidfd_open(self.pid)
             try:
                 late = not self._until_ended(pidfd)
             finally:
-                os.close(pidfd)
+                kernel.close(pidfd)
         finally:
             if late:  # the leader is not reaped yet, so its number is still that of the group
-                os.killpg(self.pid, _signal.SIGKILL)
-            status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+                kernel.killpg(self.pid, _signal.SIGKILL)
+            status = kernel.waitstatus_to_exitcode(kernel.waitpid(self.pid, 0)[1])
         self._read()
         text = self.output.decode("utf-8", "replace").strip()
         return Result(status if status >= 0 else 128 - status, text, late)
@@ -113,10 +126,12 @@ class _Watch:
     def _until_ended(self, pidfd: int) -> bool:
         to_stdin, from_output = self.fds
         for fd in self.fds:
-            os.set_blocking(fd, False)
+            kernel.set_blocking(fd, False)
         self.poller.register(pidfd, select.POLLIN)
         self.poller.register(from_output, select.POLLIN)
         self.poller.register(to_stdin, select.POLLOUT)
+        if self.other >= 0:
+            self.poller.register(self.other, select.POLLIN)
         while True:
             rest = None if self.deadline is None else self.deadline - time.monotonic()
             if rest is not None and rest <= 0:
@@ -128,20 +143,22 @@ class _Watch:
                 self.poller.unregister(from_output)
             if pidfd in ready:
                 return True
+            if self.other in ready:
+                return False
 
     def _write(self, fd: int) -> None:
         try:
-            self.stdin = self.stdin[os.write(fd, self.stdin) :]
+            self.stdin = self.stdin[kernel.write(fd, self.stdin) :]
         except BrokenPipeError:  # it does not read its stdin: its choice
             self.stdin = b""
         if not self.stdin:
             self.poller.unregister(fd)
             self.fds.remove(fd)
-            os.close(fd)
+            kernel.close(fd)
 
     def _read(self) -> bool:
         try:
-            while data := os.read(self.fds[-1], 65536):
+            while data := kernel.read(self.fds[-1], 65536):
                 self.output = (self.output + data)[-_KEPT:]
         except BlockingIOError:
             return True

@@ -10,10 +10,9 @@ from __future__ import annotations
 import _socket
 import errno
 import fcntl
-import os
 import struct
 
-from pyoci import errors
+from pyoci import errors, kernel
 
 # ioctl_tty(2); the termios module would cost a dlopen for the same four calls
 TCGETS = 0x5401
@@ -54,19 +53,19 @@ def connect(path: str) -> _socket.socket:
 def _connect(peer: _socket.socket, path: str) -> None:
     if not path or "\0" in path:
         raise OSError(errno.EINVAL, "not a path")
-    if len(os.fsencode(path)) <= SUN_PATH:
+    if len(kernel.fsencode(path)) <= SUN_PATH:
         peer.connect(path)
         return
     # Engines with a deep state directory give paths that no sockaddr_un can hold: go through the directory.
-    parent, name = os.path.split(path)
-    directory = os.open(parent or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    parent, name = kernel.split(path)
+    directory = kernel.open(parent or ".", kernel.O_PATH | kernel.O_DIRECTORY | kernel.O_CLOEXEC)
     try:
         short = f"/proc/self/fd/{directory}/{name}"
-        if len(os.fsencode(short)) > SUN_PATH:
+        if len(kernel.fsencode(short)) > SUN_PATH:
             raise OSError(errno.ENAMETOOLONG, "name too long")
         peer.connect(short)
     finally:
-        os.close(directory)
+        kernel.close(directory)
 
 
 def send(peer: _socket.socket, master: int) -> None:

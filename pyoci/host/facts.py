@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.plan.facts import Facts
 
 CGROUP_ROOT = "/sys/fs/cgroup"
@@ -17,11 +15,11 @@ def read() -> Facts:
     Raises errors.SetupError when /proc is not there or not readable.  See proc(5), cgroups(7).
     """
     facts = Facts(
-        euid=os.geteuid(),
+        euid=kernel.geteuid(),
         umask=_umask(),
         userns=_read("/proc/self/uid_map").split() != WHOLE_USERNS,
         last_cap=int(_read("/proc/sys/kernel/cap_last_cap")),
-        arch=os.uname().machine,
+        arch=kernel.uname().machine,
         cgroup_own=parse_own(_read("/proc/self/cgroup")),
     )
     parse_mounts(facts, _read("/proc/self/mountinfo"))
@@ -83,14 +81,14 @@ def _umask() -> int:
 
 def _read(path: str) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC)
         try:
             parts = []
-            while part := os.read(fd, 65536):
+            while part := kernel.read(fd, 65536):
                 parts.append(part)
             return b"".join(parts)
         finally:
-            os.close(fd)
+            kernel.close(fd)
     except OSError as error:
         text = errors.errno_text(error.errno or 0)
         raise errors.SetupError(f"read {path}: {text}", errno=error.errno or 0) from None

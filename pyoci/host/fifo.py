@@ -11,10 +11,9 @@ startContainer hooks run, and execve closes its end (it is close-on-exec).  Henc
 from __future__ import annotations
 
 import fcntl
-import os
 import select
 
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.host.state import FIFO, FIFO_NEW
 
 TYPE_CHECKING = False
@@ -28,15 +27,15 @@ _LARGEST = 2 * _SIZE + 64
 def make(directory: Directory) -> int:
     """The fifo under its first name, full; a descriptor for init.  Raises errors.SetupError."""
     try:
-        os.mkfifo(FIFO_NEW, 0o600, dir_fd=directory.fd)
-        os.chmod(FIFO_NEW, 0o600, dir_fd=directory.fd)  # whatever the umask says
-        fd = os.open(FIFO_NEW, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory.fd)
+        kernel.mkfifo(FIFO_NEW, 0o600, dir_fd=directory.fd)
+        kernel.chmod(FIFO_NEW, 0o600, dir_fd=directory.fd)  # whatever the umask says
+        fd = kernel.open(FIFO_NEW, kernel.O_RDWR | kernel.O_NONBLOCK | kernel.O_CLOEXEC, dir_fd=directory.fd)
         try:
             size = fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _SIZE)
-            os.write(fd, b"\0" * size)
-            os.set_blocking(fd, True)
+            kernel.write(fd, b"\0" * size)
+            kernel.set_blocking(fd, True)
         except BaseException:
-            os.close(fd)
+            kernel.close(fd)
             raise
     except OSError as error:
         text = errors.errno_text(error.errno or 0)
@@ -46,7 +45,7 @@ def make(directory: Directory) -> int:
 
 def publish(directory: Directory) -> None:
     """Give it its real name: from now on the container is created."""
-    os.rename(FIFO_NEW, FIFO, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
+    kernel.rename(FIFO_NEW, FIFO, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
 
 
 def drain(directory: Directory) -> bytes:
@@ -55,14 +54,14 @@ def drain(directory: Directory) -> bytes:
     Returns b"" when init was not there, else b"1" and the message of a failure, if any.  Raises errors.SetupError.
     """
     try:
-        fd = os.open(FIFO, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory.fd)
+        fd = kernel.open(FIFO, kernel.O_RDONLY | kernel.O_NONBLOCK | kernel.O_CLOEXEC, dir_fd=directory.fd)
     except OSError as error:
         text = errors.errno_text(error.errno or 0)
         raise errors.SetupError(f"open {directory.path}/{FIFO}: {text}", errno=error.errno or 0) from None
     try:
         return _until_closed(fd).lstrip(b"\0")
     finally:
-        os.close(fd)
+        kernel.close(fd)
 
 
 def _until_closed(fd: int) -> bytes:
@@ -71,7 +70,7 @@ def _until_closed(fd: int) -> bytes:
     poller.register(fd, select.POLLIN)
     while len(data) < _LARGEST:
         try:
-            part = os.read(fd, 65536)
+            part = kernel.read(fd, 65536)
         except BlockingIOError:
             poller.poll()
             continue

@@ -6,9 +6,9 @@ that the interpreter's handler writes to), and the descriptors of the relay.
 
 from __future__ import annotations
 
-import os
 import select
 
+from pyoci import kernel
 from pyoci.host import console
 
 TYPE_CHECKING = False
@@ -49,7 +49,7 @@ class Signals:
 
     def __init__(self, caught: set[int]) -> None:
         self._old: dict[int, Any] = {}
-        self.fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.fd, self._write_fd = kernel.pipe2(kernel.O_CLOEXEC | kernel.O_NONBLOCK)
         self._old_fd = _signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         for number in caught:
             handler = _signal.getsignal(number)
@@ -62,13 +62,13 @@ class Signals:
         for number, handler in self._old.items():
             _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
         _signal.set_wakeup_fd(self._old_fd)
-        os.close(self.fd)
-        os.close(self._write_fd)
+        kernel.close(self.fd)
+        kernel.close(self._write_fd)
 
     def read(self) -> bytes:
         """The numbers of the signals that came since, one byte each."""
         try:
-            return os.read(self.fd, CHUNK)
+            return kernel.read(self.fd, CHUNK)
         except BlockingIOError:
             return b""
 
@@ -169,12 +169,12 @@ def _reap_orphans() -> None:
     """Collect dead children that this subreaper inherited, up to the container's own process."""
     while True:
         try:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            found = kernel.waitid(kernel.P_ALL, 0, kernel.WEXITED | kernel.WNOHANG | kernel.WNOWAIT)
         except ChildProcessError:
             return
         if found is None:
             return
-        os.waitpid(found.si_pid, 0)
+        kernel.waitpid(found.si_pid, 0)
 
 
 class Relay:
@@ -194,7 +194,7 @@ class Relay:
         self._readable = self._writable = True  # the master, until it says EAGAIN
         self._raw = console.RawMode(STDIN)
         self._sizes = next((fd for fd in (STDIN, STDOUT, STDERR) if console.window_size(fd)), -1)
-        os.set_blocking(master, False)
+        kernel.set_blocking(master, False)
         self._edge = select.epoll()
         self._edge.register(master, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
         self._resize()
@@ -224,7 +224,7 @@ class Relay:
     def _hang_up(self) -> None:
         if self._master >= 0:
             self._edge.close()
-            os.close(self._master)
+            kernel.close(self._master)
             self._master = -1
             self._output = b""
 
@@ -256,7 +256,7 @@ class Relay:
 
     def _read_stdin(self) -> None:
         try:
-            data = os.read(STDIN, CHUNK)
+            data = kernel.read(STDIN, CHUNK)
         except BlockingIOError:
             return
         except OSError:  # EIO: the user's terminal is gone
@@ -269,7 +269,7 @@ class Relay:
 
     def _write_master(self) -> None:
         try:
-            self._input = self._input[os.write(self._master, self._input) :]
+            self._input = self._input[kernel.write(self._master, self._input) :]
         except BlockingIOError:
             self._writable = False
         except OSError:  # EIO: nobody has the other side open
@@ -278,14 +278,14 @@ class Relay:
     def _read_master(self) -> int:
         """Returns the number of bytes there are to write now."""
         try:
-            self._output = os.read(self._master, CHUNK)
+            self._output = kernel.read(self._master, CHUNK)
         except OSError:  # EAGAIN: no more for now; EIO: nobody has the other side open
             self._readable = False
         return len(self._output)
 
     def _write_stdout(self) -> None:
         try:
-            self._output = self._output[os.write(STDOUT, self._output) :]
+            self._output = self._output[kernel.write(STDOUT, self._output) :]
         except BlockingIOError:
             pass
         except OSError:  # nobody looks at it any more: what a closed terminal window is to a shell

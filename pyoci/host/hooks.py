@@ -5,9 +5,7 @@ createContainer and startContainer run inside and are operations of the plan.
 
 from __future__ import annotations
 
-import os
-
-from pyoci import errors, json
+from pyoci import errors, json, kernel
 from pyoci.host import child
 
 TYPE_CHECKING = False
@@ -18,13 +16,14 @@ if TYPE_CHECKING:
 BEFORE_CREATED = ("prestart", "createRuntime")
 
 
-def run(hooks: Mapping[str, Any], kind: str, state: Mapping[str, Any]) -> None:
+def run(hooks: Mapping[str, Any], kind: str, state: Mapping[str, Any], watch: int = -1) -> None:
     """Run the hooks of a kind in order.  Raises errors.HookError at the first that fails.
 
-    hooks: the `hooks` of config.json.  state: what they read on stdin.
+    hooks: the `hooks` of config.json.  state: what they read on stdin.  watch: pidfd of the container's init, whose
+    end ends the hook too: a `delete --force` does not wait for a hook that hangs.
     """
     for index, hook in enumerate(hooks.get(kind) or ()):
-        _run_one(hook, f"{kind} hook {index}", f"/hooks/{kind}/{index}", state)
+        _run_one(hook, f"{kind} hook {index}", f"/hooks/{kind}/{index}", state, watch)
 
 
 def run_all(hooks: Mapping[str, Any], kind: str, state: Mapping[str, Any]) -> list[str]:
@@ -38,18 +37,19 @@ def run_all(hooks: Mapping[str, Any], kind: str, state: Mapping[str, Any]) -> li
     return warnings
 
 
-def _run_one(hook: Mapping[str, Any], name: str, where: str, state: Mapping[str, Any]) -> None:
+def _run_one(hook: Mapping[str, Any], name: str, where: str, state: Mapping[str, Any], watch: int = -1) -> None:
     path = hook["path"]
     args = hook.get("args") or [path]
     stdin = json.dumps(state).encode("utf-8", "surrogatepass")
     try:
-        result = child.run(path, args, _environment(hook), stdin=stdin, timeout=hook.get("timeout"))
+        result = child.run(path, args, _environment(hook), stdin=stdin, timeout=hook.get("timeout"), watch=watch)
     except OSError as error:
         raise errors.HookError(f"{name}: run {path}: {errors.errno_text(error.errno or 0)}", where=where) from None
     if result.late or result.status:
         why = result.why()
         if result.late:
-            why = why.replace("timed out", f"timed out after {hook['timeout']} s", 1)
+            timeout = hook.get("timeout")
+            why = why.replace("timed out", f"timed out after {timeout} s" if timeout else "ended with its container", 1)
         raise errors.HookError(f"{name}: {path}: {why}", where=where)
 
 
@@ -58,7 +58,7 @@ def _environment(hook: Mapping[str, Any]) -> Mapping[str, str]:
     if hook.get("env") is not None:
         pairs = (entry.partition("=") for entry in hook["env"])
         return {name: value for name, equals, value in pairs if name and equals}
-    environment = dict(os.environ)
+    environment = kernel.environment()
     if "LC_CTYPE" in environment and not _had("LC_CTYPE"):
         del environment["LC_CTYPE"]  # ours, not the caller's: CPython sets it in the C locale (PEP 538)
     return environment
@@ -66,11 +66,11 @@ def _environment(hook: Mapping[str, Any]) -> Mapping[str, str]:
 
 def _had(name: str) -> bool:
     """Whether this process was started with that variable."""
-    fd = os.open("/proc/self/environ", os.O_RDONLY | os.O_CLOEXEC)
+    fd = kernel.open("/proc/self/environ", kernel.O_RDONLY | kernel.O_CLOEXEC)
     try:
         data = b""
-        while part := os.read(fd, 1 << 17):
+        while part := kernel.read(fd, 1 << 17):
             data += part
     finally:
-        os.close(fd)
+        kernel.close(fd)
     return f"\0{name}=".encode() in b"\0" + data

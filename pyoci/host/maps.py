@@ -5,9 +5,7 @@ See user_namespaces(7), newuidmap(1).
 
 from __future__ import annotations
 
-import os
-
-from pyoci import errors
+from pyoci import errors, kernel
 
 # where the set-uid helpers may be: no PATH, engines call without one
 _DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/run/wrappers/bin")
@@ -28,7 +26,7 @@ def write(pid: int, uid_map: str, gid_map: str, *, euid: int) -> None:
         _write(pid, "uid_map", uid_map)
     else:
         _helper("newuidmap", pid, uid_map)
-    if _only(gid_map, os.getegid()):
+    if _only(gid_map, kernel.getegid()):
         _write(pid, "setgroups", "deny")
         _write(pid, "gid_map", gid_map)
     else:
@@ -45,11 +43,11 @@ def _write(pid: int, name: str, text: str) -> None:
     if not text:
         return
     try:
-        fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        fd = kernel.open(f"/proc/{pid}/{name}", kernel.O_WRONLY | kernel.O_CLOEXEC)
         try:
-            os.write(fd, text.encode())  # the kernel takes a map in one write only
+            kernel.write(fd, text.encode())  # the kernel takes a map in one write only
         finally:
-            os.close(fd)
+            kernel.close(fd)
     except OSError as error:
         raise errors.SetupError(
             f"write {name} ({_inline(text)}): {errors.errno_text(error.errno or 0)}",

@@ -9,10 +9,9 @@ import _socket
 import _thread
 import errno
 import fcntl
-import os
 import struct
 
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.host import words
 from pyoci.plan import ops
 
@@ -59,11 +58,11 @@ _copy = -1  # the sealed copy of nsexec: one for the life of this process
 
 def nsexec_path() -> str:
     """The binary: beside the package where it is installed, in build/ where it is being worked on."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    package = kernel.dirname(kernel.dirname(kernel.abspath(__file__)))
     installed = package + "/libexec/nsexec"
-    if os.path.exists(installed):
+    if kernel.exists(installed):
         return installed
-    return os.path.dirname(package) + "/build/nsexec"
+    return kernel.dirname(package) + "/build/nsexec"
 
 
 def binary() -> int:
@@ -85,24 +84,24 @@ def binary() -> int:
 
 
 def _sealed_copy(path: str) -> int:
-    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    source = kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC)
     try:
-        flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+        flags = kernel.MFD_CLOEXEC | kernel.MFD_ALLOW_SEALING
         try:
-            copy = os.memfd_create("nsexec", flags | MFD_EXEC)
+            copy = kernel.memfd_create("nsexec", flags | MFD_EXEC)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            copy = os.memfd_create("nsexec", flags)
+            copy = kernel.memfd_create("nsexec", flags)
         try:
-            while os.sendfile(copy, source, None, 1 << 30):
+            while kernel.sendfile(copy, source, None, 1 << 30):
                 pass
             fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
         except BaseException:
-            os.close(copy)
+            kernel.close(copy)
             raise
     finally:
-        os.close(source)
+        kernel.close(source)
     return copy
 
 
@@ -113,13 +112,13 @@ def sealed_plan(plan: Sequence[ops.Op]) -> int:
     except ValueError as error:
         raise errors.InvalidConfig(str(error)) from None
     try:
-        fd = os.memfd_create("plan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fd = kernel.memfd_create("plan", kernel.MFD_CLOEXEC | kernel.MFD_ALLOW_SEALING)
         try:
             while data:
-                data = data[os.write(fd, data) :]
+                data = data[kernel.write(fd, data) :]
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
         except BaseException:
-            os.close(fd)
+            kernel.close(fd)
             raise
     except OSError as error:
         raise _failed("write the plan", error) from None
@@ -166,14 +165,14 @@ class Runner:
         try:
             number = other.fileno()
             actions = _stdio_actions(stdio, high)
-            actions.append((os.POSIX_SPAWN_DUP2, number, number))  # onto itself: clears close-on-exec
-            self.pid = os.posix_spawn(executable, ["nsexec", "plan", str(number)], {}, file_actions=actions)
+            actions.append((kernel.POSIX_SPAWN_DUP2, number, number))  # onto itself: clears close-on-exec
+            self.pid = kernel.posix_spawn(executable, ["nsexec", "plan", str(number)], {}, file_actions=actions)
         except OSError as error:
             raise _failed("start nsexec", error, hint="is /proc mounted?") from None
         finally:
             other.close()
             for fd in high:
-                os.close(fd)
+                kernel.close(fd)
 
     def send_plan(self, fds: Sequence[int]) -> None:
         """Hand over the plan and its descriptors, which stay the caller's.  Raises errors.SetupError."""
@@ -181,7 +180,7 @@ class Runner:
         try:
             self._send(PLAN, len(fds), [plan, *fds])
         finally:
-            os.close(plan)
+            kernel.close(plan)
 
     def run(self, host: Host) -> None:
         """Answer nsexec until it is ready, or, where the plan has no ready op, until the program runs.
@@ -266,7 +265,7 @@ class Runner:
             raise errors.SetupError(f"nsexec is not understood: {error}") from None
         finally:
             for fd in fds:
-                os.close(fd)
+                kernel.close(fd)
 
     def _forked(self, pid: int) -> None:
         if pid <= 1 or self.spawned:
@@ -275,7 +274,7 @@ class Runner:
 
     def _word(self, message: Message) -> errors.Error:
         if message.fd >= 0:
-            os.close(message.fd)
+            kernel.close(message.fd)
         if message.kind == ERROR:
             return words.failure(self._plan, message.op, message.value, message.text)
         if message.kind == HOOK_FAILED:
@@ -290,22 +289,25 @@ class Runner:
                 _kill(pid)  # one half may have outlived the other
                 fates.append(reap(pid))
         self.spawned = self.pid = 0
-        return " and ".join(fates) or "it is gone"
+        return " and ".join([fate for fate in fates if fate != _WELL]) or _WELL
 
 
 def reap(pid: int) -> str:
     """Wait for a child and say how it ended."""
     try:
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        code = kernel.waitstatus_to_exitcode(kernel.waitpid(pid, 0)[1])
     except ChildProcessError:  # SIGCHLD is ignored in this process
         return "it is gone"
     return f"exit status {code}" if code >= 0 else f"killed by signal {-code}"
 
 
+_WELL = "exit status 0"
+
+
 def _kill(pid: int) -> None:
     # by number: it is our child and not reaped, so nobody else can have it
     try:
-        os.kill(pid, _signal.SIGKILL)
+        kernel.kill(pid, _signal.SIGKILL)
     except OSError:
         pass
 
@@ -320,7 +322,7 @@ def _stdio_actions(stdio: Sequence[int], high: list[int]) -> list[tuple[int, int
         if source <= 2:  # would be overwritten by an earlier action: go by a copy
             safe = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 3)
             high.append(safe)
-        actions.append((os.POSIX_SPAWN_DUP2, safe, target))
+        actions.append((kernel.POSIX_SPAWN_DUP2, safe, target))
     return actions
 
 

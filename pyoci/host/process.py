@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import _thread
 import fcntl
-import os
 import select
 import struct
 import time
 
-from pyoci import errors
+from pyoci import errors, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,15 +31,15 @@ _GONE = -1  # the status of a process that nobody can tell any more
 def start_time(pid: int) -> int:
     """Start time of a live process; 0 when there is none, or only its zombie."""
     try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        fd = kernel.open(f"/proc/{pid}/stat", kernel.O_RDONLY | kernel.O_CLOEXEC)
     except OSError:
         return 0
     try:
-        data = os.read(fd, 4096)
+        data = kernel.read(fd, 4096)
     except OSError:  # ESRCH: it went between open and read
         return 0
     finally:
-        os.close(fd)
+        kernel.close(fd)
     # the name in parentheses may hold anything, ") R 1" too: the last parenthesis ends it
     fields = data[data.rfind(b")") + 2 :].split()
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
@@ -57,7 +56,7 @@ def open_pidfd(pid: int, start: int) -> int:
     Raises errors.SetupError when the kernel has no pidfd_open (before Linux 5.3) or refuses it.
     """
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = kernel.pidfd_open(pid)
     except ProcessLookupError:
         return -1
     except OSError as error:
@@ -65,7 +64,7 @@ def open_pidfd(pid: int, start: int) -> int:
             f"pidfd_open {pid}: {errors.errno_text(error.errno or 0)}", errno=error.errno or 0
         ) from None
     if start_time(pid) != start:  # asked after the pidfd holds the pid: from here on it cannot be reused
-        os.close(pidfd)
+        kernel.close(pidfd)
         return -1
     return pidfd
 
@@ -87,7 +86,7 @@ class Process:
         self._lock = _thread.allocate_lock()
         self._pidfd = -1
         if child:  # not reaped, hence not reused; and it may be a zombie by now
-            self._pidfd = os.pidfd_open(pid)
+            self._pidfd = kernel.pidfd_open(pid)
         elif pid:
             self._pidfd = open_pidfd(pid, start)
         if self._pidfd < 0:
@@ -147,20 +146,20 @@ class Process:
 
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        pidfd = os.dup(self._pidfd)  # a loop keeps one reader for each descriptor: several may wait
+        pidfd = kernel.dup(self._pidfd)  # a loop keeps one reader for each descriptor: several may wait
         try:
             loop.add_reader(pidfd, ended.set)
             await ended.wait()
         finally:
             loop.remove_reader(pidfd)
-            os.close(pidfd)
+            kernel.close(pidfd)
         return self.wait()
 
     def close(self) -> None:
         """Let go of the pidfd.  The process is not touched."""
         pidfd, self._pidfd = self._pidfd, -1
         if pidfd >= 0:
-            os.close(pidfd)
+            kernel.close(pidfd)
 
     def __enter__(self) -> Self:
         return self
@@ -186,12 +185,12 @@ class Process:
 
     def _reap(self) -> int:
         try:
-            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+            result = kernel.waitid(kernel.P_PIDFD, self._pidfd, kernel.WEXITED)
         except ChildProcessError:  # somebody else of this process reaped it, or SIGCHLD is ignored
             return self._ask()
         if result is None:
             return _GONE
-        return result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
+        return result.si_status if result.si_code == kernel.CLD_EXITED else 128 + result.si_status
 
     def _ask(self) -> int:
         """The exit status as the kernel keeps it with the pidfd, once the parent has reaped the process."""

@@ -8,10 +8,10 @@ cutting entries, even in a directory that another user owns.  Anything else is c
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 
+from pyoci import kernel
 from pyoci.plan import seccomp
 
 TYPE_CHECKING = False
@@ -50,17 +50,17 @@ def _digest(data: bytes) -> bytes:
 
 def _load(path: str, key: bytes) -> seccomp.Program | None:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC | kernel.O_NOFOLLOW | kernel.O_NONBLOCK)
     except OSError:
         return None
     try:
-        status = os.fstat(fd)
-        private = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077 and status.st_uid == os.geteuid()
-        return _decode(os.read(fd, MAX_ENTRY), key) if private else None
+        status = kernel.fstat(fd)
+        private = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077 and status.st_uid == kernel.geteuid()
+        return _decode(kernel.read(fd, MAX_ENTRY), key) if private else None
     except OSError:
         return None
     finally:
-        os.close(fd)
+        kernel.close(fd)
 
 
 def _encode(program: seccomp.Program, key: bytes) -> bytes:
@@ -84,25 +84,27 @@ def _decode(data: bytes, key: bytes) -> seccomp.Program | None:
 def _store(directory: str, path: str, data: bytes) -> None:
     if len(data) > MAX_ENTRY:
         return
-    temporary = f"{path}.{os.getpid()}"
+    temporary = f"{path}.{kernel.getpid()}"
     try:
         _make_room(directory)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = kernel.open(
+            temporary, kernel.O_WRONLY | kernel.O_CREAT | kernel.O_EXCL | kernel.O_NOFOLLOW | kernel.O_CLOEXEC, 0o600
+        )
     except OSError:
         return
     try:
         # Not synced: an entry that a crash cut short fails its digest.
-        os.write(fd, data)
-        os.rename(temporary, path)
+        kernel.write(fd, data)
+        kernel.rename(temporary, path)
     except OSError:
         _discard(temporary)
     finally:
-        os.close(fd)
+        kernel.close(fd)
 
 
 def _discard(path: str) -> None:
     try:
-        os.unlink(path)
+        kernel.unlink(path)
     except OSError:
         pass
 
@@ -110,9 +112,9 @@ def _discard(path: str) -> None:
 def _make_room(directory: str) -> None:
     """Make the directory, or empty it when profiles that nobody uses any more (or a crash) have filled it."""
     try:
-        os.mkdir(directory, 0o700)
+        kernel.mkdir(directory, 0o700)
     except FileExistsError:
-        names = os.listdir(directory)
+        names = kernel.listdir(directory)
         if len(names) >= MAX_ENTRIES:
             for name in names:
-                os.unlink(f"{directory}/{name}")
+                kernel.unlink(f"{directory}/{name}")

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import stat
 
-from pyoci import errors, json
+from pyoci import errors, json, kernel
 from pyoci.host import process
 
 TYPE_CHECKING = False
@@ -52,18 +51,18 @@ def default_root() -> str:
 
     Root inside a user namespace is somebody else unless USER is "root" (runc's rule, which podman relies on).
     """
-    directory = os.environ.get("XDG_RUNTIME_DIR", "")
-    if directory and (os.geteuid() != 0 or (os.environ.get("USER") != "root" and _in_userns())):
+    directory = kernel.variable("XDG_RUNTIME_DIR")
+    if directory and (kernel.geteuid() != 0 or (kernel.variable("USER") != "root" and _in_userns())):
         return directory + "/pyoci"
     return "/run/pyoci"
 
 
 def _in_userns() -> bool:
-    fd = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
+    fd = kernel.open("/proc/self/uid_map", kernel.O_RDONLY | kernel.O_CLOEXEC)
     try:
-        return os.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]
+        return kernel.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]
     finally:
-        os.close(fd)
+        kernel.close(fd)
 
 
 class Directory:
@@ -96,10 +95,10 @@ class Directory:
     def _make(cls, root: str, id: str) -> Self:
         path = f"{root}/{id}"
         try:
-            os.mkdir(path, 0o700)
+            kernel.mkdir(path, 0o700)
         except FileExistsError:
             raise errors.AlreadyExists("container with given ID already exists") from None
-        os.chmod(path, 0o700)  # whatever the umask says
+        kernel.chmod(path, 0o700)  # whatever the umask says
         return cls.open(root, id)
 
     @classmethod
@@ -107,7 +106,7 @@ class Directory:
         """Open it, not locked.  Raises errors.NotFound."""
         path = f"{root}/{id}"
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = kernel.open(path, kernel.O_RDONLY | kernel.O_DIRECTORY | kernel.O_NOFOLLOW | kernel.O_CLOEXEC)
         except FileNotFoundError:
             raise errors.NotFound("container does not exist") from None
         except OSError as error:
@@ -118,7 +117,7 @@ class Directory:
         """Wait for the lock.  Raises errors.NotFound when the directory was removed meanwhile."""
         fcntl.flock(self.fd, fcntl.LOCK_EX)
         self.locked = True
-        if os.fstat(self.fd).st_nlink == 0:
+        if kernel.fstat(self.fd).st_nlink == 0:
             raise errors.NotFound("container does not exist")
 
     def busy(self) -> bool:
@@ -136,7 +135,7 @@ class Directory:
         """Close it, which also gives the lock back."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            kernel.close(fd)
 
     def __enter__(self) -> Self:
         return self
@@ -147,21 +146,21 @@ class Directory:
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
         try:
-            os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+            kernel.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return True
 
     def read(self, name: str) -> bytes:
         """A file's content.  Raises FileNotFoundError, errors.SetupError."""
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        fd = kernel.open(name, kernel.O_RDONLY | kernel.O_NOFOLLOW | kernel.O_CLOEXEC, dir_fd=self.fd)
         try:
             parts = []
-            while part := os.read(fd, 1 << 20):
+            while part := kernel.read(fd, 1 << 20):
                 parts.append(part)
             return b"".join(parts)
         finally:
-            os.close(fd)
+            kernel.close(fd)
 
     def write(self, name: str, data: bytes, sync: bool = False) -> None:
         """Replace a file as a whole: readers see the old one or the new one.
@@ -171,34 +170,37 @@ class Directory:
         """
         temporary = f".{name}.new"
         try:
-            fd = os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd
+            fd = kernel.open(
+                temporary,
+                kernel.O_WRONLY | kernel.O_CREAT | kernel.O_TRUNC | kernel.O_NOFOLLOW | kernel.O_CLOEXEC,
+                0o600,
+                dir_fd=self.fd,
             )
             try:
-                os.fchmod(fd, 0o600)  # whatever the umask says
+                kernel.fchmod(fd, 0o600)  # whatever the umask says
                 while data:
-                    data = data[os.write(fd, data) :]
+                    data = data[kernel.write(fd, data) :]
                 if sync:
-                    os.fdatasync(fd)
+                    kernel.fdatasync(fd)
             finally:
-                os.close(fd)
-            os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+                kernel.close(fd)
+            kernel.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except OSError as error:
             raise _refused("write", f"{self.path}/{name}", error) from None
 
     def unlink(self, name: str) -> None:
         """Remove a file.  Raises errors.SetupError."""
         try:
-            os.unlink(name, dir_fd=self.fd)
+            kernel.unlink(name, dir_fd=self.fd)
         except OSError as error:
             raise _refused("remove", f"{self.path}/{name}", error) from None
 
     def remove(self) -> None:
         """Remove it with all its files, state.json last: until then a second attempt knows what there is to clean."""
         try:
-            for name in sorted(os.listdir(self.fd), key=STATE.__eq__):
-                os.unlink(name, dir_fd=self.fd)
-            os.rmdir(self.path)
+            for name in sorted(kernel.listdir(self.fd), key=STATE.__eq__):
+                kernel.unlink(name, dir_fd=self.fd)
+            kernel.rmdir(self.path)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -211,7 +213,7 @@ class Directory:
         try:
             data = self.read(STATE)
         except FileNotFoundError:
-            if self.has(STATE) or os.fstat(self.fd).st_nlink == 0:
+            if self.has(STATE) or kernel.fstat(self.fd).st_nlink == 0:
                 raise errors.NotFound("container does not exist") from None
             return {}
         except OSError as error:
@@ -276,19 +278,19 @@ class Directory:
         The name alone would lie after a `start` that was killed between draining the fifo and removing it.
         """
         try:
-            fd = os.open(FIFO, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+            fd = kernel.open(FIFO, kernel.O_WRONLY | kernel.O_NONBLOCK | kernel.O_CLOEXEC, dir_fd=self.fd)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENXIO):
                 return False
             raise _refused("open", f"{self.path}/{FIFO}", error) from None
-        os.close(fd)
+        kernel.close(fd)
         return True
 
 
 def ids(root: str) -> list[str]:
     """The ids under root, sorted; [] when there is no root."""
     try:
-        names = os.listdir(root)
+        names = kernel.listdir(root)
     except FileNotFoundError:
         return []
     return sorted(name for name in names if name != CACHE and _is_directory(f"{root}/{name}"))
@@ -296,20 +298,20 @@ def ids(root: str) -> list[str]:
 
 def _is_directory(path: str) -> bool:
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
+        return stat.S_ISDIR(kernel.lstat(path).st_mode)
     except FileNotFoundError:
         return False
 
 
 def _make_root(root: str) -> None:
     try:
-        os.mkdir(root, 0o700)
+        kernel.mkdir(root, 0o700)
     except FileExistsError:
         return
     except FileNotFoundError:
-        _make_root(os.path.dirname(root))
-        os.mkdir(root, 0o700)
-    os.chmod(root, 0o700)
+        _make_root(kernel.dirname(root))
+        kernel.mkdir(root, 0o700)
+    kernel.chmod(root, 0o700)
 
 
 def _refused(what: str, path: str, error: OSError) -> errors.SetupError:

@@ -6,9 +6,8 @@ Some texts are runc's to the letter: engines read them (docker and podman make e
 from __future__ import annotations
 
 import errno
-import os
 
-from pyoci import errors, linux
+from pyoci import errors, kernel, linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def hook_fate(status: int) -> str:
     """A wait status, or -ETIMEDOUT, in words."""
     if status < 0:
         return "timed out" if status == -errno.ETIMEDOUT else _reason(-status)
-    code = os.waitstatus_to_exitcode(status)
+    code = kernel.waitstatus_to_exitcode(status)
     return f"exit status {code}" if code >= 0 else f"killed by signal {-code}"
 
 

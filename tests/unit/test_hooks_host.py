@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.host import child, hooks, maps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,7 +217,7 @@ def test_maps_of_root(written: list[tuple[str, ...]]) -> None:
 
 
 def test_maps_of_oneself(written: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "getegid", lambda: 1001)
+    monkeypatch.setattr(kernel, "getegid", lambda: 1001)
     maps.write(7, "0 1000 1\n", "0 1001 1\n", euid=1000)
     assert written == [("uid_map", "0 1000 1\n"), ("setgroups", "deny"), ("gid_map", "0 1001 1\n")]
 

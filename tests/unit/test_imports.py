@@ -26,12 +26,12 @@ PYTHON = "/usr/bin/python3"
 NSEXEC = ROOT / "build" / "nsexec"
 
 # Runs the command as the launcher does and writes down what it added to what the interpreter had.
-# os._exit is the last thing __main__ calls; a forked child that calls it is not asked.
+# posix._exit is the last thing __main__ calls; a forked child that calls it is not asked.
 SPY = """
-import os, sys
-own, leave, before = os.getpid(), os._exit, set(sys.modules)
+import posix, sys
+own, leave, before = posix.getpid(), posix._exit, set(sys.modules)
 def told(code):
-    if os.getpid() == own:
+    if posix.getpid() == own:
         sys.stdout.flush()
         added = sorted(set(sys.modules) - before - {"__mp_main__"})
         with open(report, "w") as file:
@@ -40,7 +40,7 @@ def told(code):
 report, main = sys.argv[1:3]
 del sys.argv[:2]
 sys.argv[0] = main
-os._exit = told
+posix._exit = told
 with open(main, encoding="utf-8") as file:
     source = file.read()
 exec(compile(source, main, "exec"), {"__name__": "__main__", "__file__": main})

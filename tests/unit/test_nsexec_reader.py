@@ -30,7 +30,9 @@ PLAN = [
 
 
 def check(data: bytes) -> tuple[int, str]:
-    done = subprocess.run(["nsexec", "check"], executable=NSEXEC, input=data, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(
+        ["nsexec", "check"], executable=NSEXEC, input=data, capture_output=True, timeout=30, check=False
+    )
     return done.returncode, done.stderr.decode()
 
 

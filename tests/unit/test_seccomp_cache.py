@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.host import seccomp_cache
 from pyoci.plan import seccomp
 
@@ -130,7 +130,7 @@ def test_readable_by_others(tmp_path: Path, compiles: list[str]) -> None:
 def test_foreign_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiles: list[str]) -> None:
     get(STRICT, tmp_path)
     own = os.geteuid()
-    monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+    monkeypatch.setattr(kernel, "geteuid", lambda: own + 1)
     compiles.clear()
     assert get(STRICT, tmp_path) == fresh(STRICT)
     assert len(compiles) == 2

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.host import fifo, process, state
 from pyoci.host.process import Process, signal_number
 from pyoci.host.state import Directory
@@ -236,7 +236,7 @@ def test_a_failed_write_keeps_the_old_file(directory: Directory, monkeypatch: py
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fdatasync", full)
+    monkeypatch.setattr(kernel, "fdatasync", full)
     with pytest.raises(errors.SetupError, match="no space left on device"):
         directory.save(record(pid=1))
     assert directory.load()["pid"] == 0
@@ -254,7 +254,7 @@ def test_remove_ends_with_state_json(directory: Directory, monkeypatch: pytest.M
         removed.append(name)
         real(name, dir_fd=dir_fd)
 
-    monkeypatch.setattr(os, "unlink", unlink)
+    monkeypatch.setattr(kernel, "unlink", unlink)
     directory.remove()
     assert removed[-1] == "state.json"
     assert not os.path.exists(directory.path)
@@ -383,7 +383,7 @@ def test_default_root(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(os, "geteuid", lambda: euid)
+    monkeypatch.setattr(kernel, "geteuid", lambda: euid)
     monkeypatch.setattr(state, "_in_userns", lambda: userns)
     assert state.default_root() == expected
 

@@ -1,0 +1,73 @@
+"""The modules of the hot path in one file: what a .pyc is for one module, for the package.
+
+The usual importer asks the file system ten times per module, and a verb has fifty; annotations, docstrings
+and assertions are a third of what it then reads.  So the image holds the modules without those, and one
+index.  It lies in __pycache__ and is trusted as a .pyc is: a module is taken from it only as long as its
+source has the size and the time that the image was made from; else it is imported as usual, and the image
+is made anew when the command is done.  `make build` and `make install` make it; where it is missing the
+first command of a user with the right to write does (pyoci/image_make.py).
+
+    image   marshal of (index, code of this module), then the marshalled code of each module
+    index   {name: (file, is package, mtime in ns, size, offset from the end of the image)}
+"""
+
+from __future__ import annotations
+
+import marshal
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+    Index = dict[str, tuple[str, bool, int, int, int]]
+
+_Spec: Any = type(sys.__spec__)  # importlib.machinery.ModuleSpec, without importing importlib
+
+
+class Importer:
+    """Finder and loader in one, for sys.meta_path.
+
+    home:  str, the directory of the package
+    stale: bool, a module was asked for that the image does not have as it is now
+    """
+
+    def __init__(self, home: str, image: bytes, index: Index) -> None:
+        self.home = home
+        self.stale = False
+        self._image = memoryview(image)
+        self._index = index
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> Any:
+        """The importer protocol: None leaves the module to the next finder."""
+        if not name.startswith("pyoci"):
+            return None
+        entry = self._index.get(name)
+        if entry is None:
+            return None
+        file = f"{self.home}/{entry[0]}"
+        if not _unchanged(file, entry[2], entry[3]):
+            self.stale = True
+            return None
+        spec = _Spec(name, self, origin=file, is_package=entry[1])
+        spec.has_location = True
+        if entry[1]:
+            spec.submodule_search_locations = [file.rpartition("/")[0]]
+        return spec
+
+    def create_module(self, _spec: object) -> None:
+        """The importer protocol: an ordinary module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """The importer protocol."""
+        exec(marshal.loads(self._image[-self._index[module.__name__][4] :]), module.__dict__)
+
+
+def _unchanged(file: str, mtime: int, size: int) -> bool:
+    try:
+        found = posix.stat(file)
+    except OSError:
+        return False
+    return found.st_mtime_ns == mtime and found.st_size == size
