@@ -22,25 +22,30 @@ _KEPT = 1024  # bytes of output kept, the last ones: they go into a message of o
 _IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
 
+TIMED_OUT = "timed out"
+OUTLIVED = "ended with its container"
+_INTERRUPTED = "interrupted"
+
+
 class Result:
     """How it ended.
 
     status: int, exit status, or 128 + signal.  output: str, the end of stdout and stderr.
-    late: bool, it was killed when its time was up, or what it was run for had gone.
+    killed: str, why it was killed: TIMED_OUT, OUTLIVED (what it was run for had gone), or "".
     """
 
-    __slots__ = ("late", "output", "status")
+    __slots__ = ("killed", "output", "status")
 
-    def __init__(self, status: int, output: str, late: bool) -> None:
+    def __init__(self, status: int, output: str, killed: str = "") -> None:
         self.status = status
         self.output = output
-        self.late = late
+        self.killed = killed
 
     def why(self) -> str:
         """The reason of a failure, in words."""
         text = f"killed by signal {self.status - 128}" if self.status > 128 else f"exit status {self.status}"
-        if self.late:
-            text = "timed out"
+        if self.killed:
+            text = self.killed
         return f"{text}: {self.output}" if self.output else text
 
 
@@ -108,22 +113,23 @@ class _Watch:
         self.poller = select.poll()
 
     def watch(self) -> Result:
-        late = True
+        killed = _INTERRUPTED
         try:
             pidfd = kernel.pidfd_open(self.pid)
             try:
-                late = not self._until_ended(pidfd)
+                killed = self._until_ended(pidfd)
             finally:
                 kernel.close(pidfd)
         finally:
-            if late:  # the leader is not reaped yet, so its number is still that of the group
+            if killed:  # the leader is not reaped yet, so its number is still that of the group
                 kernel.killpg(self.pid, _signal.SIGKILL)
             status = kernel.waitstatus_to_exitcode(kernel.waitpid(self.pid, 0)[1])
         self._read()
         text = self.output.decode("utf-8", "replace").strip()
-        return Result(status if status >= 0 else 128 - status, text, late)
+        return Result(status if status >= 0 else 128 - status, text, killed)
 
-    def _until_ended(self, pidfd: int) -> bool:
+    def _until_ended(self, pidfd: int) -> str:
+        """Why it has to be killed; "" when it has ended by itself."""
         to_stdin, from_output = self.fds
         for fd in self.fds:
             kernel.set_blocking(fd, False)
@@ -135,16 +141,16 @@ class _Watch:
         while True:
             rest = None if self.deadline is None else self.deadline - time.monotonic()
             if rest is not None and rest <= 0:
-                return False
+                return TIMED_OUT
             ready = [fd for fd, _ in self.poller.poll(None if rest is None else rest * 1000)]
             if to_stdin in ready:
                 self._write(to_stdin)
             if from_output in ready and not self._read():
                 self.poller.unregister(from_output)
             if pidfd in ready:
-                return True
+                return ""
             if self.other in ready:
-                return False
+                return OUTLIVED
 
     def _write(self, fd: int) -> None:
         try:

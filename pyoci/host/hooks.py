@@ -45,11 +45,10 @@ def _run_one(hook: Mapping[str, Any], name: str, where: str, state: Mapping[str,
         result = child.run(path, args, _environment(hook), stdin=stdin, timeout=hook.get("timeout"), watch=watch)
     except OSError as error:
         raise errors.HookError(f"{name}: run {path}: {errors.errno_text(error.errno or 0)}", where=where) from None
-    if result.late or result.status:
+    if result.killed or result.status:
         why = result.why()
-        if result.late:
-            timeout = hook.get("timeout")
-            why = why.replace("timed out", f"timed out after {timeout} s" if timeout else "ended with its container", 1)
+        if result.killed == child.TIMED_OUT:
+            why = why.replace(child.TIMED_OUT, f"{child.TIMED_OUT} after {hook['timeout']} s", 1)
         raise errors.HookError(f"{name}: {path}: {why}", where=where)
 
 

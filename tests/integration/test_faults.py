@@ -15,7 +15,7 @@ import pytest
 from pyoci import container_create, errors
 from pyoci.container import Container
 from pyoci.host import nsexec
-from tests.integration.harness import PROJECT, Box, cgroups
+from tests.integration.harness import PROJECT, Box, cgroups, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +147,22 @@ def test_sigkill_at_each_step(box: Box, step: str) -> None:
     assert (result.out, result.err) == ("", "")
     assert box.entries() == set()
     assert not cgroups(box.id)
+
+
+def test_delete_does_not_wait_for_a_hook_that_hangs(box: Box) -> None:
+    """delete --force during create: init and the hook end, and create says why it failed."""
+    box.hook("createRuntime", "/bin/sh", "sh", "-c", f"touch {box.bundle}/there; sleep 100")
+    box.write()
+    with box.popen(
+        "create", "--bundle", str(box.bundle), box.id, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as it:
+        until((box.bundle / "there").exists, "the hook")
+        assert box.status == "creating"
+        box.delete("--force", check=True)
+        assert it.stderr
+        assert "createRuntime hook 0: /bin/sh: ended with its container" in it.stderr.read()
+        assert it.wait(5) == 1
+    assert box.entries() == set()
 
 
 def test_damaged_state(box: Box) -> None:

@@ -155,6 +155,17 @@ def test_descriptors_and_signals(tmp_path: Path) -> None:
         assert int(line.split()[1], 16) & ~(3 << 31) == 0, line  # 32 and 33 are the C library's own
 
 
+def test_hook_ends_with_its_container() -> None:
+    """watch: what the hook was run for has gone."""
+    read, write = os.pipe()
+    threading.Timer(0.1, lambda: os.close(write)).start()
+    start = time.monotonic()
+    with pytest.raises(errors.HookError, match="/bin/sh: ended with its container: so far"):
+        hooks.run({"prestart": [shell("echo so far; sleep 100")]}, "prestart", STATE, read)
+    assert time.monotonic() - start < 5
+    os.close(read)
+
+
 def test_interrupted_wait_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of a hook."""
     timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -177,7 +188,7 @@ def test_run_all_goes_on(tmp_path: Path) -> None:
 
 def test_child_result() -> None:
     result = child.run("/bin/sh", ["sh", "-c", "cat; exit 7"], {}, stdin=b"in")
-    assert (result.status, result.output, result.late) == (7, "in", False)
+    assert (result.status, result.output, result.killed) == (7, "in", "")
     assert result.why() == "exit status 7: in"
 
 
@@ -204,7 +215,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
     def helper(path: str, args: list[str], env: dict[str, str]) -> child.Result:
         seen.append(tuple(args))
-        return child.Result(0, "", False)
+        return child.Result(0, "")
 
     monkeypatch.setattr(maps, "_write", lambda pid, name, text: seen.append((name, text)))
     monkeypatch.setattr(child, "run", helper)
@@ -237,7 +248,7 @@ def test_map_that_is_refused() -> None:
 
 
 def test_helper_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "run", lambda *args: child.Result(1, "newuidmap: uid range not allowed", False))
+    monkeypatch.setattr(child, "run", lambda *args: child.Result(1, "newuidmap: uid range not allowed"))
     with pytest.raises(errors.SetupError, match=r"newuidmap \(0 1 9\): exit status 1: newuidmap: uid range") as caught:
         maps.write(7, "0 1 9\n", "0 1 9\n", euid=1000)
     assert caught.value.where == "/linux/uidMappings"
