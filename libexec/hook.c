@@ -42,7 +42,7 @@ static void __attribute__((noreturn)) run(const struct ctx *ctx, const struct op
 		_exit(127);
 	close_others(ctx, 3);
 	execve(op->strs[0].data, argv, envp);
-	dprintf(2, "%s\n", strerror(errno));
+	dprintf(2, "%s\n", go_strerror(errno));
 	_exit(127);
 }
 

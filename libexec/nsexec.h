@@ -184,6 +184,7 @@ int op_seccomp(struct ctx *ctx, const struct op *op);
 int op_home(struct ctx *ctx, const struct op *op);
 int op_lookup(struct ctx *ctx, const struct op *op);
 int op_exec(struct ctx *ctx, const struct op *op);
+const char *go_strerror(int error);
 int write_all(int fd, const char *data, size_t size);
 
 /* hook.c */

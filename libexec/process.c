@@ -1,6 +1,7 @@
 /* What turns the process into the container's: identity, rights, limits, and the executable. */
 #include "nsexec.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -28,6 +29,16 @@
 #define CWD_TRY 1 /* cwd.flags */
 
 #define PASSWD_MAX (1 << 20)
+
+/* The text of an errno as Go programs print it, in lower case: engines match on it. */
+const char *go_strerror(int error)
+{
+	static char text[128];
+
+	snprintf(text, sizeof(text), "%s", strerror(error));
+	text[0] = (char)tolower((unsigned char)text[0]);
+	return text;
+}
 
 int write_all(int fd, const char *data, size_t size)
 {
@@ -357,9 +368,7 @@ int op_exec(struct ctx *ctx, const struct op *op)
 	execve(ctx->exe, argv, envp);
 	error = errno;
 	if (ctx->sock < 0) {
-		const char *text = strerror(error);
-
-		dprintf(2, "exec %s: %c%s\n", ctx->exe, text[0] | 0x20, text + 1);
+		dprintf(2, "exec %s: %s\n", ctx->exe, go_strerror(error));
 		_exit(1);
 	}
 	return -error;
