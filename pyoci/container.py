@@ -65,6 +65,7 @@ class Container:
         pid_file: str | None = None,
         console_socket: str | None = None,
         console: Callable[[int], object] | None = None,
+        env: Sequence[str] = (),
         preserve_fds: int = 0,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
@@ -80,6 +81,7 @@ class Container:
         pid_file:       path where the pid of init is written, digits only
         console_socket: path of an AF_UNIX socket that gets the master of the terminal
         console:        function that gets the master of the terminal in place of a socket, and owns it
+        env:            variables that the program gets beside those of the config, as "NAME=value"
         preserve_fds:   count of descriptors from 3 on, inheritable, that the program gets too
         no_pivot:       MS_MOVE and chroot in place of pivot_root
         no_new_keyring: keep the caller's session keyring
@@ -96,6 +98,7 @@ class Container:
         request.pid_file = pid_file
         request.console_socket = console_socket
         request.console = console
+        request.env = env
         request.preserve_fds = preserve_fds
         request.no_pivot = no_pivot
         request.no_new_keyring = no_new_keyring

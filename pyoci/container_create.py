@@ -32,12 +32,13 @@ def _step(name: str) -> None:
 class Request(shared.Request):
     """What create was asked for; see Container.create."""
 
-    __slots__ = ("cgroup_manager", "id", "no_new_keyring", "no_pivot", "root")
+    __slots__ = ("cgroup_manager", "env", "id", "no_new_keyring", "no_pivot", "root")
 
     def __init__(self, id: str, root: str, stdio: Sequence[int]) -> None:
         super().__init__(stdio)
         self.id = id
         self.root = root
+        self.env: Sequence[str] = ()
         self.no_pivot = False
         self.no_new_keyring = False
         self.cgroup_manager = "cgroupfs"
@@ -58,6 +59,7 @@ def plan_options(request: Request, bundle: bundles.Bundle, arch: str) -> Options
         cgroup_manager=request.cgroup_manager,
         no_pivot=request.no_pivot,
         no_new_keyring=request.no_new_keyring,
+        env=request.env,
         preserve_fds=request.preserve_fds,
         state={
             "ociVersion": spec.VERSION,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import container
+from pyoci import container, kernel
 from pyoci.cli import options
 from pyoci.cli.log import LOG
 
@@ -20,6 +20,7 @@ def make(
     given: options.Parsed, opts: options.Parsed, console: Callable[[int], None] | None = None
 ) -> container.Container:
     """Create the container that `create` and `run` ask for.  console: takes the master of its pty, if one stays to."""
+    sockets, variables = listening()
     return container.Container.create(
         opts.args[0],
         bundle=opts.text("bundle") or None,
@@ -28,11 +29,23 @@ def make(
         pid_file=opts.text("pid-file") or None,
         console_socket=opts.text("console-socket") or None,
         console=console,
-        preserve_fds=opts.number("preserve-fds"),
+        env=variables,
+        preserve_fds=sockets + opts.number("preserve-fds"),
         no_pivot=opts.flag("no-pivot"),
         no_new_keyring=opts.flag("no-new-keyring"),
         cgroup_manager=manager(given),
     )
+
+
+def listening() -> tuple[int, list[str]]:
+    """How many descriptors from 3 on are sockets that systemd, or an engine for it, opened for the program, and
+    the variables that tell it so; it is process 1 of its container.  See sd_listen_fds(3).  Descriptors of
+    --preserve-fds come after them."""
+    count = kernel.variable("LISTEN_FDS")
+    if not count.isdecimal() or int(count) == 0 or kernel.variable("LISTEN_PID") not in ("", str(kernel.getpid())):
+        return 0, []
+    names = kernel.variable("LISTEN_FDNAMES")
+    return int(count), [f"LISTEN_FDS={count}", "LISTEN_PID=1", *([f"LISTEN_FDNAMES={names}"] if names else [])]
 
 
 def manager(given: options.Parsed) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from pyoci.plan.seccomp import Program
@@ -18,13 +18,24 @@ class Options:
     cgroup_manager: str, "cgroupfs", "systemd" or "disabled"
     no_pivot:       bool, MS_MOVE and chroot in place of pivot_root (a root file system on the initramfs)
     no_new_keyring: bool, keep the caller's session keyring
+    env:            list of str, variables beside those of the config ("LISTEN_FDS=1")
     preserve_fds:   int, count of descriptors from 3 on that the program inherits
     state:          dict, OCI state without status and pid: what the in-container hooks get on stdin
     seccomp:        function from linux.seccomp to the compiled Program, or None: compile it here.
                     The host side passes one that looks into its cache first.
     """
 
-    __slots__ = ("bundle", "cgroup_manager", "id", "no_new_keyring", "no_pivot", "preserve_fds", "seccomp", "state")
+    __slots__ = (
+        "bundle",
+        "cgroup_manager",
+        "env",
+        "id",
+        "no_new_keyring",
+        "no_pivot",
+        "preserve_fds",
+        "seccomp",
+        "state",
+    )
 
     def __init__(
         self,
@@ -34,6 +45,7 @@ class Options:
         cgroup_manager: str = "cgroupfs",
         no_pivot: bool = False,
         no_new_keyring: bool = False,
+        env: Sequence[str] = (),
         preserve_fds: int = 0,
         state: dict[str, Any] | None = None,
         seccomp: Callable[[dict[str, Any]], Program] | None = None,
@@ -43,6 +55,7 @@ class Options:
         self.cgroup_manager = cgroup_manager
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
+        self.env = list(env)
         self.preserve_fds = preserve_fds
         self.state = state or {}
         self.seccomp = seccomp

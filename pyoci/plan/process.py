@@ -77,7 +77,7 @@ def make(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
     steps.append(caps)
     if process.get("noNewPrivileges"):
         steps.append(ops.op("no_new_privs", where="/process/noNewPrivileges"))
-    env = process.get("env") or []
+    env = _environment(draft, process)
     if not any(variable.startswith("HOME=") for variable in env):
         steps.append(ops.op("home", uid=process["user"]["uid"]))
     steps.append(ops.op("lookup", _args(process)[0], _variable(env, "PATH"), where="/process/args/0"))
@@ -88,12 +88,17 @@ def last(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
     """Seccomp and execve: nothing may come between them."""
     steps = _seccomp(draft)
     args = _args(process)
-    env = process.get("env") or []
+    env = _environment(draft, process)
     preserve = draft.options.preserve_fds
     return [
         *steps,
         ops.op("exec", *args, *env, argc=len(args), envc=len(env), preserve=preserve, where="/process/args"),
     ]
+
+
+def _environment(draft: Draft, process: dict[str, Any]) -> list[str]:
+    env: list[str] = process.get("env") or []
+    return env + draft.options.env
 
 
 def _args(process: dict[str, Any]) -> list[str]:
