@@ -617,6 +617,12 @@ class Host:
         until(lambda: not set(children()) - set(self.children), "end of leftover processes")
 
 
+def remove_cgroups(part: str) -> None:
+    """Remove the (empty, or soon empty) cgroups that have part in their path."""
+    for directory in sorted(cgroups(part), reverse=True):
+        until(functools.partial(_rmdir, directory), f"rmdir {directory}")
+
+
 def _rmdir(directory: str) -> bool:
     try:
         os.rmdir(directory)

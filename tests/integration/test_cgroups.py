@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import Box, cgroups, pyoci_only, status_field, until, wait_for
+from tests.integration.harness import Box, cgroups, pyoci_only, remove_cgroups, status_field, until, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,8 +57,7 @@ def test_cgroups_path_is_relative_to_the_mount(box: Box) -> None:
     box.create()
     assert any(line.endswith(f":/{parent}/a/b") for line in Path(f"/proc/{box.pid}/cgroup").read_text().splitlines())
     box.delete("--force")
-    for name in sorted(cgroups(parent), reverse=True):
-        os.rmdir(name)
+    remove_cgroups(parent)
 
 
 def test_relative_cgroups_path(box: Box) -> None:
@@ -72,8 +71,7 @@ def test_relative_cgroups_path(box: Box) -> None:
         box.delete("--force")
     assert len(seen) == 1
     assert seen.pop().endswith(f"{box.id}/rel")
-    for name in sorted(cgroups(box.id), reverse=True):
-        os.rmdir(name)
+    remove_cgroups(box.id)
 
 
 def test_default_cgroups_path(box: Box) -> None:

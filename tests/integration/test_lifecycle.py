@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import PREFIX, Box, cgroups, proc_status, pyoci_only, until, wait_for
+from tests.integration.harness import PREFIX, Box, cgroups, proc_status, pyoci_only, remove_cgroups, until, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -473,8 +473,7 @@ def test_delete_removes_only_what_create_made(box: Box) -> None:
     assert mine
     box.delete("--force")
     assert not cgroups(f"{parent}/child")
-    for name in cgroups(parent):
-        os.rmdir(name)
+    remove_cgroups(parent)
     assert (box.rootfs / "bin/busybox").exists()
     assert (box.bundle / "config.json").exists()
 

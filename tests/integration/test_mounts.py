@@ -357,6 +357,12 @@ def test_tmpcopyup(box: Box) -> None:
     assert not (source / "new").exists()
 
 
+def test_tmpcopyup_of_nothing(box: Box) -> None:
+    """M14: where the image has nothing it is a tmpfs like any other, for everyone to write (podman --tmpfs)."""
+    box.mount("/fresh", "tmpfs", "tmpfs", "tmpcopyup")
+    assert box.sh("stat -c %a /fresh") == "1777\n"
+
+
 def test_unknown_options_are_data(box: Box) -> None:
     """M15: comma joined, for the file system."""
     box.mount("/m", "tmpfs", "tmpfs", "size=1m", "nosuid", "mode=711", "nr_inodes=77")
