@@ -61,8 +61,30 @@ class Importer:
         """The importer protocol: an ordinary module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """The importer protocol."""
+        """The importer protocol: the module waits until something of it is used."""
+        module.__class__ = Waiting
+
+    def load(self, module: ModuleType) -> None:
+        """Run the code of a module that waited."""
+        module.__class__ = type(sys)
         exec(marshal.loads(self._image[-self._index[module.__name__][4] :]), module.__dict__)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a module."""
+        return name in self._index
+
+
+class Waiting(type(sys)):  # type: ignore[misc]  # types.ModuleType, without importing types
+    """A module whose code has not run yet.  Half of what `run` imports is for hooks, terminals, id maps and
+    errors; a container without them does not pay for them."""
+
+    def __getattr__(self, name: str) -> Any:
+        importer: Importer = self.__spec__.loader
+        # `from package import module` asks the package for the name first: that is no use of the package
+        if importer.has(f"{self.__name__}.{name}"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        importer.load(self)
+        return getattr(self, name)
 
 
 def _unchanged(file: str, mtime: int, size: int) -> bool:

@@ -33,7 +33,8 @@ own, leave, before = posix.getpid(), posix._exit, set(sys.modules)
 def told(code):
     if posix.getpid() == own:
         sys.stdout.flush()
-        added = sorted(set(sys.modules) - before - {"__mp_main__"})
+        used = {name for name, module in sys.modules.items() if type(module).__name__ != "Waiting"}
+        added = sorted(used - before - {"__mp_main__"})
         with open(report, "w") as file:
             file.write("\\n".join(added))
     leave(code)
