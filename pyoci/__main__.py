@@ -3,6 +3,7 @@
 It is compiled at every call, so it is short.
 """
 
+import fcntl
 import gc
 import marshal
 import posix
@@ -18,14 +19,15 @@ sys.path.append(home.rpartition("/")[0])
 importer = None
 debugging = "--debug" in sys.argv  # from the sources: tracebacks with line numbers
 try:
-    fd = posix.open(f"{home}/__pycache__/image.{sys.implementation.cache_tag}", posix.O_RDONLY | posix.O_CLOEXEC)
-    image = posix.read(fd, 1 << 24)
-    posix.close(fd)
-    if image.endswith(b"end of pyoci image") and not debugging:
-        index, loader = marshal.loads(image)
+    low = posix.open(f"{home}/__pycache__/image.{sys.implementation.cache_tag}", posix.O_RDONLY | posix.O_CLOEXEC)
+    image = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 200)  # out of the way of --preserve-fds
+    posix.close(low)
+    sizes = posix.read(image, 8)
+    if int.from_bytes(sizes[:4], "little") == posix.fstat(image).st_size and not debugging:
+        index, loader = marshal.loads(posix.read(image, int.from_bytes(sizes[4:], "little")))
         names = {"__name__": "pyoci.image"}
         exec(loader, names)
-        importer = names["Importer"](home, image, index)  # type: ignore[operator]
+        importer = names["Importer"](home, image, posix.lseek(image, 0, 1), index)  # type: ignore[operator]
         sys.meta_path.insert(0, importer)
 except (OSError, ValueError, EOFError, TypeError):
     pass  # missing or damaged: slower, and made anew below

@@ -7,8 +7,9 @@ source has the size and the time that the image was made from; else it is import
 is made anew when the command is done.  `make build` and `make install` make it; where it is missing the
 first command of a user with the right to write does (pyoci/image_make.py).
 
-    image   marshal of (index, code of this module), then the marshalled code of each module
-    index   {name: (file, is package, mtime in ns, size, offset from the end of the image)}
+    image   u32 size of all, u32 length of the head; the head: marshal of (index, code of this module); then the
+            marshalled code of each module
+    index   {name: (file, is package, mtime in ns, size, offset, length)}, offsets from the first module's code
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    Index = dict[str, tuple[str, bool, int, int, int]]
+    Index = dict[str, tuple[str, bool, int, int, int, int]]
 
 _Spec: Any = type(sys.__spec__)  # importlib.machinery.ModuleSpec, without importing importlib
 
@@ -34,10 +35,12 @@ class Importer:
     stale: bool, a module was asked for that the image does not have as it is now
     """
 
-    def __init__(self, home: str, image: bytes, index: Index) -> None:
+    def __init__(self, home: str, fd: int, start: int, index: Index) -> None:
+        """fd: the image, open for good; start: where the first module's code begins in it."""
         self.home = home
         self.stale = False
-        self._image = memoryview(image)
+        self._fd = fd
+        self._start = start
         self._index = index
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> Any:
@@ -67,7 +70,8 @@ class Importer:
     def load(self, module: ModuleType) -> None:
         """Run the code of a module that waited."""
         module.__class__ = type(sys)
-        exec(marshal.loads(self._image[-self._index[module.__name__][4] :]), module.__dict__)
+        _, _, _, _, offset, length = self._index[module.__name__]
+        exec(marshal.loads(posix.pread(self._fd, length, self._start + offset)), module.__dict__)
 
     def has(self, name: str) -> bool:
         """Whether there is such a module."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import marshal
 import os
+import struct
 import sys
 from types import CodeType
 
@@ -12,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.image import Index
 
-END = b"end of pyoci image"  # a file that was cut short does not end so
 # what is loaded where time does not matter, and is imported as usual
 COLD = ("__main__", "_commit", "cold", "image", "json_slow", "schema", "spec_default", "mydocker/", "plan/text")
 
@@ -25,16 +25,19 @@ def path(home: str) -> str:
 def write(home: str) -> None:
     """Make the image of the package in this directory.  Raises OSError, SyntaxError."""
     index: Index = {}
-    codes = [END]
-    for file in sorted(sources(home), reverse=True):
+    codes = b""
+    for file in sorted(sources(home)):
         name, is_package = module_name(file)
         with open(f"{home}/{file}", "rb") as source:
             found = os.fstat(source.fileno())
-            codes.insert(0, marshal.dumps(compiled(source.read(), f"pyoci/{file}")))
-        index[name] = (file, is_package, found.st_mtime_ns, found.st_size, sum(map(len, codes)))
+            code = marshal.dumps(compiled(source.read(), f"pyoci/{file}"))
+        index[name] = (file, is_package, found.st_mtime_ns, found.st_size, len(codes), len(code))
+        codes += code
     with open(f"{home}/image.py", "rb") as source:
         loader = compiled(source.read(), "pyoci/image.py")
-    replace(path(home), marshal.dumps((index, loader)) + b"".join(codes))
+    head = marshal.dumps((index, loader))
+    sizes = struct.pack("<II", 8 + len(head) + len(codes), len(head))
+    replace(path(home), sizes + head + codes)
 
 
 def replace(target: str, data: bytes) -> None:
