@@ -165,7 +165,11 @@ static int loopback_up(struct ctx *ctx)
 {
 	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int r = fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo) < 0 ? detail(ctx, errno, "lo") : 0;
+	int r;
+
+	if (fd < 0 && errno == EAFNOSUPPORT)
+		return 0; /* a kernel without IPv4 has no loopback to bring up */
+	r = fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo) < 0 ? detail(ctx, errno, "lo") : 0;
 
 	if (fd >= 0)
 		close(fd);
@@ -266,6 +270,7 @@ static long clone_init(const struct ctx *ctx, bool *outside)
 {
 	struct clone_args args = { .flags = CLONE_PARENT };
 	long pid = -1;
+	int error = 0;
 
 	*outside = ctx->cgroup >= 0;
 	if (ctx->cgroup >= 0 && faccessat(ctx->cgroup, "cgroup.procs", W_OK, AT_EACCESS) == 0) {
@@ -273,8 +278,13 @@ static long clone_init(const struct ctx *ctx, bool *outside)
 		args.cgroup = (uint64_t)ctx->cgroup;
 		pid = syscall(SYS_clone3, &args, sizeof(args));
 		*outside = pid < 0;
+		error = pid < 0 ? errno : 0;
 	}
-	return pid >= 0 ? pid : syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+	if (pid < 0)
+		pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+	if (pid < 0 && error)
+		errno = error; /* a new pid namespace takes no second try: the first reason is the true one */
+	return pid;
 }
 
 /* The new pid and time namespaces hold children only.  CLONE_PARENT makes the child one of the
@@ -472,7 +482,7 @@ static int load(struct ctx *ctx)
 	why = plan_parse(data, (size_t)st.st_size, &ctx->plan);
 	if (why)
 		return detail(ctx, EINVAL, "plan: %s", why);
-	for (; ctx->at < ctx->plan.nops; ctx->at++)
+	for (ctx->at = 0; ctx->at < ctx->plan.nops; ctx->at++)
 		if (!handler_of(ctx->plan.ops[ctx->at].code))
 			return detail(ctx, EINVAL, "this operation is for the launcher");
 	ctx->at = 0;
@@ -483,8 +493,10 @@ static int load(struct ctx *ctx)
 /* Walk the plan.  The last operation, exec, does not come back. */
 static void __attribute__((noreturn)) walk(struct ctx *ctx)
 {
-	int r = prepare(ctx);
+	int r;
 
+	ctx->at = UINT32_MAX; /* no operation yet: so says an error from here */
+	r = prepare(ctx);
 	if (r == 0)
 		r = load(ctx);
 	for (; r == 0 && ctx->at < ctx->plan.nops; ctx->at++) {
