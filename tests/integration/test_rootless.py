@@ -1,0 +1,149 @@
+"""Without privileges: an ordinary user, and root of a user namespace (as podman's rootless mode is). N05 N08."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.harness import RUNTIME, Box, Result, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UID = 54321  # of nobody in particular
+DROP = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
+
+
+def reachable() -> bool:
+    """An ordinary user may run the runtime (it may be built below /root)."""
+    command = [*DROP, shutil.which(RUNTIME[0]) or RUNTIME[0], "--version"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+class User:
+    """A box driven by an ordinary user, its state in $XDG_RUNTIME_DIR."""
+
+    def __init__(self, box: Box, *prefix: str) -> None:
+        self.box = box
+        self.prefix = [*DROP, *prefix]
+        self.runtime_dir = box.bundle / "xdg"
+        self.runtime_dir.mkdir(mode=0o700)
+        for path in (self.runtime_dir, box.bundle, box.rootfs, *box.rootfs.iterdir()):
+            os.chown(path, UID, UID, follow_symlinks=False)
+        del box.linux["cgroupsPath"]
+        box.linux["resources"] = {}
+        box.no_namespace("network")
+        self.devpts()["options"].remove("gid=5")
+        self.box.config["mounts"] = [m for m in box.config["mounts"] if m["type"] != "sysfs"]
+
+    def devpts(self) -> dict[str, Any]:
+        found: dict[str, Any] = next(m for m in self.box.config["mounts"] if m["type"] == "devpts")
+        return found
+
+    def rt(self, *args: str, check: bool = True, out: Path | None = None) -> Result:
+        env = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(self.runtime_dir)}
+        command = [*self.prefix, *RUNTIME, *args]
+        with (out or Path("/dev/null")).open("wb") as file:
+            stdout = file if out else subprocess.PIPE
+            done = subprocess.run(
+                command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=file if out else subprocess.PIPE,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+        result = Result(done.returncode, done.stdout or "", done.stderr or (out.read_text() if out else ""))
+        if check:
+            assert result.code == 0, result.err
+        return result
+
+    def run(self, *argv: str) -> str:
+        self.box.args(*argv)
+        self.box.write()
+        return self.rt("run", "--bundle", str(self.box.bundle), self.box.id).out
+
+
+@pytest.fixture
+def user(box: Box) -> Iterator[User]:
+    """An ordinary user with a map of one id, as `spec --rootless` writes it."""
+    if not reachable():
+        pytest.skip("an ordinary user cannot reach the runtime")
+    made = User(box)
+    box.namespace("user")
+    for key in ("uidMappings", "gidMappings"):
+        box.linux[key] = [{"containerID": 0, "hostID": UID, "size": 1}]
+    yield made
+    made.rt("delete", "--force", box.id)
+
+
+@pytest.fixture
+def fake_root(box: Box) -> Iterator[User]:
+    """Root of a user namespace that some engine made: the config asks for none."""
+    if not reachable():
+        pytest.skip("an ordinary user cannot reach the runtime")
+    made = User(box, "unshare", "--user", "--map-root-user", "--mount", "--propagation", "unchanged")
+    yield made
+    made.rt("delete", "--force", box.id)
+
+
+def test_user_runs_a_container(user: User) -> None:
+    """N05 N08: root inside is the user outside; cgroups that may not be written are no error."""
+    assert user.run("sh", "-c", "id -u; cat /proc/self/uid_map").split() == ["0", "0", str(UID), "1"]
+
+
+def test_state_is_in_the_runtime_directory(user: User) -> None:
+    """State under $XDG_RUNTIME_DIR, of the user alone; create, start, exec, kill and delete agree on it."""
+    box = user.box
+    box.args("sleep", "100")
+    box.write()
+    user.rt("create", "--bundle", str(box.bundle), box.id, out=box.stdout)
+    found = [path for path in user.runtime_dir.rglob(box.id) if path.is_dir()]
+    assert len(found) == 1
+    assert found[0].stat().st_uid == UID
+    user.rt("start", box.id)
+    state = json.loads(user.rt("state", box.id).out)
+    assert state["status"] == "running"
+    assert Path(f"/proc/{state['pid']}").stat().st_uid == UID
+    assert user.rt("exec", box.id, "id", "-u").out == "0\n"
+    user.rt("kill", box.id, "KILL")
+    assert wait_for(state["pid"]) == -9
+    user.rt("delete", box.id)
+    assert not found[0].exists()
+
+
+def test_user_cannot_map_what_is_not_his(user: User) -> None:
+    """L06 L21"""
+    box = user.box
+    box.linux["uidMappings"] = [{"containerID": 0, "hostID": 0, "size": 1}]
+    box.write()
+    result = user.rt("create", "--bundle", str(box.bundle), box.id, check=False, out=box.stdout)
+    assert result.code == 1
+    assert "Traceback" not in result.err
+
+
+def test_user_without_a_user_namespace(user: User) -> None:
+    """N08: an ordinary user needs one: an error that says so."""
+    box = user.box
+    box.no_namespace("user")
+    del box.linux["uidMappings"], box.linux["gidMappings"]
+    box.write()
+    result = user.rt("create", "--bundle", str(box.bundle), box.id, check=False, out=box.stdout)
+    assert result.code == 1
+    assert "user" in result.err
+
+
+def test_root_of_a_user_namespace(fake_root: User) -> None:
+    """N08: devices are bound, cgroups left alone, no namespace of users made."""
+    shown = fake_root.run(
+        "sh", "-c", "id -u; cat /proc/self/uid_map; stat -c %t:%T /dev/null; echo x > /dev/null && echo ok"
+    )
+    assert shown.split() == ["0", "0", str(UID), "1", "1:3", "ok"]
