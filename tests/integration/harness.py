@@ -540,8 +540,8 @@ def cgroups(prefix: str = PREFIX) -> set[str]:
         try:
             with os.scandir(todo.pop()) as entries:
                 below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except FileNotFoundError:
-            continue  # another's, gone meanwhile
+        except OSError:
+            continue  # another's: gone meanwhile, or (ENAMETOOLONG) of a test for deep trees
         todo += below
         found.update(path for path in below if prefix in path)
     return found
