@@ -17,7 +17,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What building and running takes; what the tests and the bench add.
 APT_RUN := gcc libc6-dev make python3 python3-venv python3-dev libcap-dev busybox-static
 APT_TEST := runc crun podman conmon strace uidmap shellcheck libseccomp2 python3-seccomp \
-	iproute2 procps util-linux
+	iproute2 procps util-linux docker-registry apache2-utils openssl
 
 # A shell function: installs those of its arguments that dpkg does not know as installed.
 define apt_install
@@ -55,7 +55,7 @@ bench: build build/apt-test ## measure against runc and crun, rewrite the table 
 plans: ## rewrite the golden plans in bundles/: the diff is the review
 	$(PYTHON) -m tests.golden --update
 
-build: build/nsexec build/nsexec-asan build/image ## compile libexec/ into build/
+build: build/nsexec build/mydocker build/nsexec-asan build/image ## compile libexec/ into build/
 
 venv: $(VENV)/stamp ## the virtual environment of the developer's tools
 
@@ -70,6 +70,7 @@ install: $(VENV)/bin/pip ## install under PREFIX (/usr/local), into DESTDIR if t
 	$(PYTHON) -m compileall -q -s "$(DESTDIR)" "$(DESTDIR)$(LIBDIR)"
 	$(CC) $(CFLAGS) -DPYOCI_PYTHON='"$(PYTHON)"' -DPYOCI_HOME='"$(LIBDIR)/pyoci"' -static -o build/pyoci.install $(SOURCES)
 	install -m 755 build/pyoci.install "$(DESTDIR)$(PREFIX)/bin/pyoci"
+	ln -sf pyoci "$(DESTDIR)$(PREFIX)/bin/mydocker"
 	$(PYTHON) -I -S "$(DESTDIR)$(LIBDIR)/pyoci/image_make.py"
 
 clean: ## remove what was built (not the virtual environment)
@@ -96,8 +97,8 @@ $(VENV)/stamp: pyproject.toml | $(VENV)/bin/pip
 build/pyoci: $(SOURCES) $(HEADERS) Makefile | build/apt-run
 	$(CC) $(CFLAGS) -DPYOCI_PYTHON='"$(PYTHON)"' -static -o $@ $(SOURCES)
 
-# The same file under the name that makes it the other program.
-build/nsexec: build/pyoci
+# The same file under the names that make it the other programs.
+build/nsexec build/mydocker: build/pyoci
 	ln -f $< $@
 
 # The modules of the hot path in one file, in pyoci/__pycache__ (pyoci/image.py); this is its stamp.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -39,6 +40,9 @@ class StaticBinaryHook(BuildHookInterface[Any]):
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
         build_data["shared_scripts"][str(binary)] = "pyoci"
+        mydocker = binary.with_name("mydocker")
+        shutil.copy(binary, mydocker)  # a wheel has no links; the name decides which script is run
+        build_data["shared_scripts"][str(mydocker)] = "mydocker"
 
 
 def commit_of(root: Path) -> str:

@@ -1,7 +1,7 @@
 /*
- * The launcher: what stands on PATH as `pyoci`.  It does one thing, exec
+ * The launcher: what stands on PATH as `pyoci`, and as `mydocker`.  It does one thing, exec
  *
- *     python3 -I -S PACKAGE/__main__.py ARGS...
+ *     python3 -I -S PACKAGE/__main__.py ARGS...            (PACKAGE/mydocker/__main__.py ARGS...)
  *
  * because the script that pip would make loses -I -S, and without them the interpreter reads the
  * caller's directory, PYTHON* variables and .pth files (and takes twice as long to start).  Engines
@@ -38,8 +38,12 @@
 
 extern char **environ;
 
-/* What is to be executed.  `version` is the directory name the package was found under ("python3.11"). */
+/*
+ * What is to be executed.  `main` is the script below the package, `version` the directory name the package
+ * was found under ("python3.11").
+ */
 struct target {
+	const char *main;
 	char self[PATH_MAX];   /* the directory of this executable */
 	char prefix[PATH_MAX]; /* and the one above it */
 	char python[PATH_MAX];
@@ -167,11 +171,21 @@ static int find_self(struct target *t)
 }
 
 /*
- * Whether `home` holds the package; if so its __main__.py becomes the script.
+ * Whether `home` holds the package; if so its __main__.py, or mydocker's, becomes the script.
  */
 static bool is_package(struct target *t, const char *home)
 {
-	return path_set(t->script, "%s/__main__.py", home) && !access(t->script, R_OK);
+	return path_set(t->script, "%s/%s", home, t->main) && !access(t->script, R_OK);
+}
+
+/*
+ * Whether we were called by the name of the front end.  Only the name: where we lie decides which package.
+ */
+static bool is_mydocker(int argc, char **argv)
+{
+	const char *name = argc > 0 && argv[0] ? strrchr(argv[0], '/') : NULL;
+
+	return argc > 0 && argv[0] && !strcmp(name ? name + 1 : argv[0], "mydocker");
 }
 
 /*
@@ -223,7 +237,7 @@ static int find_package(struct target *t)
 	if (PYOCI_HOME[0]) {
 		if (is_package(t, PYOCI_HOME))
 			return 0;
-		return fail("cannot read %s/__main__.py: %s", PYOCI_HOME, strerror(errno));
+		return fail("cannot read %s/%s: %s", PYOCI_HOME, t->main, strerror(errno));
 	}
 	if (find_in_checkout(t) || find_in_library(t, "lib") || find_in_library(t, "lib64"))
 		return 0;
@@ -256,12 +270,14 @@ static int find_python(struct target *t)
 int launch_main(int argc, char **argv)
 {
 	static struct target target;
+	bool mydocker = is_mydocker(argc, argv);
 	char **args;
 	int status;
 
+	target.main = mydocker ? "mydocker/__main__.py" : "__main__.py";
 	status = fill_stdio();
 	/* most calls of an engine need no interpreter at all: verbs.c */
-	if (!status && verbs_try(argc, argv) == 0)
+	if (!status && !mydocker && verbs_try(argc, argv) == 0)
 		return 0;
 	if (!status)
 		status = find_self(&target);

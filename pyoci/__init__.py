@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyoci.cold import site_directories as site_directories
     from pyoci.container import Container as Container
     from pyoci.container import default_root as default_root
     from pyoci.container import list as list
@@ -38,6 +39,7 @@ _EXPORTS = {
     "default_root": "pyoci.container",
     "list": "pyoci.container",
     "make_plan": "pyoci.container",
+    "site_directories": "pyoci.cold",
     "AlreadyExists": "pyoci.errors",
     "Error": "pyoci.errors",
     "HookError": "pyoci.errors",

@@ -171,3 +171,21 @@ def test_two_trades(installed: Path, name: str, code: int) -> None:
     """argv[0] decides, and not what the file is called."""
     done = subprocess.run([name, "plan"], executable=installed, env={}, capture_output=True, check=False)
     assert done.returncode == code
+
+
+def test_mydocker(installed: Path) -> None:
+    """Called `mydocker`, by whatever path, the launcher runs the front end's script of the same package."""
+    home = installed.parents[1] / "lib/python3.11/site-packages/pyoci"
+    (home / "mydocker").mkdir()
+    (home / "mydocker" / "__main__.py").write_text("")
+    (installed.parent / "mydocker").symlink_to("pyoci")
+    done = launch(installed.parent / "mydocker", "state", "box")
+    assert fields(done, "arg") == ["-I", "-S", f"{home}/mydocker/__main__.py", "state", "box"]
+    assert fields(launch(installed, "state"), "arg")[2] == f"{home}/__main__.py"
+
+
+def test_missing_mydocker(installed: Path) -> None:
+    (installed.parent / "mydocker").symlink_to("pyoci")
+    done = launch(installed.parent / "mydocker")
+    assert done.returncode == NOT_STARTED
+    assert done.stderr.startswith("pyoci: cannot find the pyoci package in ")
