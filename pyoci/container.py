@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pyoci.plan import Plan
 
-__all__ = ["Container", "Process", "default_root", "list", "make_plan"]
+__all__ = ["Container", "Process", "default_root", "ids", "list", "make_plan"]
 
 _KILL = 9
 _STOP_SIGNAL = "org.opencontainers.image.stopSignal"
@@ -263,6 +263,31 @@ class Container:
             finally:
                 self.warnings += execution.warnings
 
+    def pause(self) -> None:
+        """Stop every process of the container, by its cgroup's freezer.
+
+        Raises errors.WrongState unless it is created or running; errors.SetupError, then nothing stays frozen.
+        """
+        from pyoci import container_pause
+
+        with self._directory() as directory:
+            container_pause.pause(directory)
+
+    def resume(self) -> None:
+        """Let a paused container go on.  Raises errors.WrongState when it is not paused, errors.SetupError."""
+        from pyoci import container_pause
+
+        with self._directory() as directory:
+            container_pause.resume(directory)
+
+    def pids(self) -> List[int]:
+        """The processes of the container, as the caller sees them, sorted.  Raises errors.SetupError."""
+        from pyoci import container_pause
+
+        with self._directory() as directory:
+            record = directory.load()
+            return container_pause.pids(record, self._process(record))
+
     # -- waiting ------------------------------------------------------------------------------
 
     def wait(self, timeout: float | None = None) -> int:
@@ -328,6 +353,11 @@ def list(root: str | None = None) -> List[dict[str, Any]]:
         except errors.NotFound:  # deleted meanwhile
             continue
     return found
+
+
+def ids(root: str | None = None) -> List[str]:
+    """The ids of all containers under root, sorted.  Raises errors.SetupError."""
+    return states.ids(_root(root))
 
 
 def _listed(directory: states.Directory) -> dict[str, Any]:

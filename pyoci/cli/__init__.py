@@ -1,7 +1,7 @@
 """The command line: `pyoci [global options] VERB [options] ARGS`, one module per verb.
 
-A verb's module holds ARGS (the names of its arguments, "[NAME]" where one may be left out,
-"..." at the end for any number), OPTIONS (its table), HELP (what to know about it) and
+A verb's module holds ARGS (the names of its arguments, "[NAME]" where one may be left out, "[NAME...]"
+for any number, "..." at the end for a command line of its own), OPTIONS (its table), HELP (what to know about it) and
 run(), which does it and returns the exit status.
 """
 
@@ -28,6 +28,9 @@ VERBS = {
     "run": "create and start a container",
     "exec": "run another process in a container",
     "list": "list containers",
+    "ps": "show the processes of a container",
+    "pause": "stop all processes of a container",
+    "resume": "let a paused container go on",
     "spec": "write a config.json to begin with",
     "plan": "print what create would do with a bundle",
     "version": "print the version",
@@ -124,11 +127,17 @@ def check_arguments(verb: str, wanted: Sequence[str], given: Sequence[str]) -> N
     """Raises errors.UsageError unless there are as many arguments as the verb takes."""
     least = len([name for name in wanted if name[0] not in "[."])
     if len(given) < least:
-        missing = wanted[len(given)].lower().replace("-", " ")
-        raise errors.UsageError(f"{verb} needs a {missing}", hint=f"usage: {usage(verb, wanted)}")
-    if len(given) > len(wanted) and wanted[-1:] != ("...",):
+        raise missing(verb, wanted, wanted[len(given)])
+    if len(given) > len(wanted) and not "".join(wanted[-1:]).rstrip("]").endswith("..."):
         extra = " ".join(given[len(wanted) :])
         raise errors.UsageError(f"{verb} takes no further argument: {extra}", hint=f"usage: {usage(verb, wanted)}")
+
+
+def missing(verb: str, wanted: Sequence[str], name: str) -> errors.UsageError:
+    """The error for an argument that is not there."""
+    what = name.lower().replace("-", " ").strip("[].")
+    article = "an" if what[0] in "aeiou" else "a"
+    return errors.UsageError(f"{verb} needs {article} {what}", hint=f"usage: {usage(verb, wanted)}")
 
 
 def write(text: str) -> None:

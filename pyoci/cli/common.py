@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import container, kernel
+from pyoci import container, errors, kernel
 from pyoci.cli import options
 from pyoci.cli.log import LOG
 
@@ -14,6 +14,43 @@ if TYPE_CHECKING:
 def find(given: options.Parsed, id: str) -> container.Container:
     """The container of that id.  Raises errors.NotFound."""
     return container.Container.open(id, root=given.text("root") or None)
+
+
+def each(ids: list[str], work: Callable[[str], None]) -> None:
+    """Do work with each of these ids.
+
+    One that fails does not keep the others from their turn: the last error is raised when all have had it, and
+    those before are logged.
+    """
+    failure: errors.Error | None = None
+    for id in ids:
+        try:
+            work(id)
+        except errors.Error as error:
+            if len(ids) > 1:
+                error.message = f"{id}: {error.message}"
+            if failure:
+                LOG.error(str(failure))
+            failure = error
+    if failure:
+        raise failure
+
+
+def named(given: options.Parsed, opts: options.Parsed, words: list[str]) -> list[str]:
+    """The ids that the words are, or with --regex those in which one of them is found as a regular expression.
+
+    Raises errors.UsageError for what is no regular expression.
+    """
+    if not opts.flag("regex"):
+        return words
+    import re
+
+    try:
+        wanted = [re.compile(pattern) for pattern in words]
+    except re.error as error:
+        raise errors.UsageError(f"invalid regular expression: {error}") from None
+    ids = container.ids(given.text("root") or None)
+    return [id for id in ids if any(pattern.search(id) for pattern in wanted)]
 
 
 def make(
