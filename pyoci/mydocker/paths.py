@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 
 from pyoci.mydocker import errors
 
@@ -34,6 +35,7 @@ class Paths:
         self.states = f"{run}/pyoci"
         self.content_lock = f"{root}/lock"
         self.records_lock = f"{root}/records.lock"
+        self.debug = False  # --debug: tracebacks
 
     @classmethod
     def default(cls, root: str | None = None) -> Paths:
@@ -55,7 +57,16 @@ class Paths:
                 os.makedirs(directory, _PRIVATE, exist_ok=True)
         except OSError as error:
             raise errors.StorageError(f"cannot make {error.filename}: {error.strerror}", hint="see --root") from None
+        for directory in (self.root, self.run):
+            _check_owner(directory)
         return self
+
+
+def _check_owner(directory: str) -> None:
+    """RUN may be below /tmp, where anybody can have made it before us."""
+    found = os.stat(directory, follow_symlinks=False)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise errors.StorageError(f"{directory} is not a directory that only the caller can write", hint="see --root")
 
 
 def _own() -> tuple[str, str]:
