@@ -69,7 +69,7 @@ def validator(part: str = "config") -> Any:
 def _fault(where: str, error: Any, known: errors.Fault | None, schema: Any) -> errors.Fault:
     about = _about(error, schema)
     if known is None:
-        subject = str(error.absolute_path[-1]) if error.absolute_path else "config"
+        subject = str(error.absolute_path[-1]) if error.absolute_path else "config.json"
         return errors.Fault(where, f"{subject}: {errors.one_line(error.message)}", about)
     hint = f"{known.hint} ({about})" if known.hint and about else known.hint or about
     return errors.Fault(where, known.message, hint)

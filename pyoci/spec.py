@@ -30,7 +30,7 @@ def check(config: Any) -> list[errors.Fault]:
 
     Unknown properties are no faults (row L23).  At most about a hundred faults are listed.
     """
-    return _check("CONFIG", config, "config")
+    return _check("CONFIG", config, "config.json")
 
 
 def check_process(process: Any) -> list[errors.Fault]:
@@ -76,7 +76,7 @@ def _check(table: str, value: Any, name: str) -> list[errors.Fault]:
     if not problems:
         return []
     return [
-        errors.Fault(pointer(*parts), f"{_subject(parts, name)} {message}", hint)
+        errors.Fault(pointer(*parts), f"{_subject(parts, name)} {message}", hint if parts else "")
         for parts, message, hint in problems[:100]
     ]
 
