@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> str:
     return f"runtime under test: {' '.join(harness.RUNTIME)}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if {"integration", "engines"} & set(item.path.parts):
+            item.add_marker(pytest.mark.skip(reason="containers need root"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration.conftest import host, limit, pytest_collection_modifyitems, workshop
+from tests.integration.conftest import host, limit, workshop
 
-__all__ = ["host", "limit", "pytest_collection_modifyitems", "workshop"]
+__all__ = ["host", "limit", "workshop"]
