@@ -93,19 +93,20 @@ def directory(bundle: str) -> str:
 
 
 def read(path: str, limit: int = MAX_SIZE) -> bytes:
-    """The bytes of a regular file (config.json, process.json, a seccomp profile).
+    """The bytes of a regular file (config.json, process.json, a seccomp profile), or of stdin.
 
-    limit: most bytes that are read.  Raises errors.InvalidConfig when it cannot be opened,
+    path: "-" for stdin.  limit: most bytes that are read.  Raises errors.InvalidConfig when it cannot be opened,
     is not a regular file, or is larger.
     """
     try:
         # NONBLOCK: open(2) of a FIFO with no writer would hang
-        fd = kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC | kernel.O_NONBLOCK | kernel.O_NOCTTY)
+        flags = kernel.O_RDONLY | kernel.O_CLOEXEC | kernel.O_NONBLOCK | kernel.O_NOCTTY
+        fd = kernel.dup(0) if path == "-" else kernel.open(path, flags)
     except (OSError, ValueError) as error:
         raise errors.InvalidConfig(f"{path}: {_reason(error)}", hint=_missing_hint(path, error)) from None
     try:
         facts = kernel.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode):
+        if not stat.S_ISREG(facts.st_mode) and path != "-":
             raise errors.InvalidConfig(f"{path}: not a regular file")
         data = _read_all(fd, facts.st_size, limit)
     except OSError as error:

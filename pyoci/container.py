@@ -280,6 +280,17 @@ class Container:
         with self._directory() as directory:
             container_pause.resume(directory)
 
+    def update(self, resources: dict[str, Any], rdt: dict[str, str] | None = None) -> None:
+        """Change limits of a container that runs; what is not given stays, and what is given as 0 (row C26).
+
+        resources: as linux.resources.  rdt: l3CacheSchema and memBwSchema as in linux.intelRdt.
+        Raises errors.InvalidConfig, errors.WrongState, errors.SetupError: then what was before is put back.
+        """
+        from pyoci import container_update
+
+        with self._directory() as directory:
+            container_update.update(directory, resources, rdt or {})
+
     def pids(self) -> List[int]:
         """The processes of the container, as the caller sees them, sorted.  Raises errors.SetupError."""
         from pyoci import container_pause

@@ -30,6 +30,7 @@ VERBS = {
     "list": "list containers",
     "ps": "show the processes of a container",
     "pause": "stop all processes of a container",
+    "update": "change the limits of a container",
     "resume": "let a paused container go on",
     "spec": "write a config.json to begin with",
     "plan": "print what create would do with a bundle",

@@ -57,7 +57,7 @@ HELP = Option("help", "show this help", short="h")
 
 # Options that several verbs share.
 BUNDLE = Option("bundle", "directory of the bundle (default: the current directory)", "DIR", short="b")
-CONFIG = Option("config", "file to read in place of the bundle's config.json", "FILE", short="f")
+CONFIG = Option("config", "file to read in place of the bundle's config.json, - for stdin", "FILE", short="f")
 CONSOLE_SOCKET = Option("console-socket", "AF_UNIX socket that gets the master of the container's terminal", "PATH")
 PID_FILE = Option("pid-file", "file to write the process id to", "FILE")
 NO_PIVOT = Option("no-pivot", "do not use pivot_root(2): for a root file system on a ramdisk")

@@ -1,0 +1,115 @@
+"""update: other limits for a container that runs."""
+
+from __future__ import annotations
+
+from pyoci import errors, spec
+from pyoci.host import cgroup_make, cgroup_values, facts
+from pyoci.plan import cgroup as plan_cgroup
+from pyoci.plan import devfilter
+from pyoci.plan.cgroup import Write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.host.state import Directory
+
+    Record = dict[str, Any]
+
+NO_CGROUP = "the container has no cgroup of its own"
+
+
+def update(directory: Directory, resources: dict[str, Any], rdt: dict[str, str]) -> None:
+    """See Container.update."""
+    spec.refuse(spec.check_resources(resources))
+    directory.lock()
+    record = directory.load()
+    status = directory.status(record)
+    if status not in ("created", "running", "paused"):
+        raise errors.WrongState(f"container not running: it is {status}")
+    if rdt:
+        from pyoci.host import schemata
+
+        schemata.write(record["pid"], rdt.values())
+    if not resources:
+        return
+    if not record["cgroup"] or not record["cgroup"]["dirs"]:
+        raise errors.SetupError(NO_CGROUP, hint="create it without --cgroup-manager disabled, with rights to make one")
+    try:
+        _update(record["cgroup"], without_zeros(resources))
+    except errors.Error as error:
+        if error.where:  # a place in what was given, which is not config.json
+            error.message += f" (resources {error.where})"
+            error.where = ""
+        raise
+
+
+def without_zeros(resources: dict[str, Any]) -> dict[str, Any]:
+    """What is to be changed: docker sends every number, 0 for those that are to stay.
+
+    plan.cgroup passes over the zeros that mean nothing to the kernel; a limit of no processes at all means
+    something at create, but not here (no runtime takes it).
+    """
+    if (resources.get("pids") or {}).get("limit") == 0:
+        resources = {**resources, "pids": {}}
+    return resources
+
+
+def _update(record: Record, resources: dict[str, Any]) -> None:
+    wanted = complete(record, resources)
+    writes = plan_cgroup.settings(record, wanted, facts.read().cgroup_controllers, "")
+    if (resources.get("memory") or {}).get("checkBeforeUpdate"):
+        _check_memory(record, resources["memory"].get("limit") or 0)
+    program = b""
+    if "devices" in resources:
+        rules = devfilter.rules(resources["devices"], "/devices")
+        if record["version"] == 2:
+            program = devfilter.program(rules)
+        elif "devices" in record["dirs"]:
+            directory = record["dirs"]["devices"]
+            writes += [Write(f"{directory}/{file}", text, where) for file, text, where in devfilter.lines(rules)]
+    before = cgroup_values.before(writes)
+    try:
+        cgroup_make.apply(writes)
+        if program:
+            from pyoci.host import bpf
+
+            bpf.attach_device_program(record["dirs"][""], program)
+    except errors.Error as error:
+        try:
+            cgroup_make.apply(before)
+        except errors.Error as second:
+            error.message += f"; and what was before could not be restored: {second.message}"
+        raise
+
+
+def complete(record: Record, resources: dict[str, Any]) -> dict[str, Any]:
+    """The resources with what v2 wants in one file: what was not given of it stays as it is there.
+
+    cpu.max holds quota and period; swap without memory needs to know the limit that the sum is counted from.
+    """
+    if record["version"] != 2:
+        return resources
+    cpu, memory = dict(resources.get("cpu") or {}), dict(resources.get("memory") or {})
+    directory = record["dirs"].get("", "")
+    if bool(cpu.get("quota")) != bool(cpu.get("period")):
+        quota, period = (cgroup_values.text(f"{directory}/cpu.max").split() or ["max", "100000"])[:2]
+        cpu["quota"] = cpu.get("quota") or (-1 if quota == "max" else int(quota))
+        cpu["period"] = cpu.get("period") or int(period)
+    if (memory.get("swap") or 0) > 0 and not memory.get("limit"):
+        limit = cgroup_values.text(f"{directory}/memory.max")
+        memory["limit"] = int(limit) if limit.isdecimal() else 0
+    return {**resources, "cpu": cpu, "memory": memory}
+
+
+def _check_memory(record: Record, limit: int) -> None:
+    """Row C08.  Raises errors.SetupError when the container uses more than the new limit."""
+    version = record["version"]
+    directory = record["dirs"].get("" if version == 2 else "memory", "")
+    used = cgroup_values.text(f"{directory}/memory.current" if version == 2 else f"{directory}/memory.usage_in_bytes")
+    if 0 < limit < int(used or 0):
+        raise errors.SetupError(
+            f"the container uses {used} bytes of memory, more than the new limit of {limit}",
+            where="/memory/limit",
+            hint="give a higher limit, or leave checkBeforeUpdate out to have the kernel reclaim or kill",
+        )

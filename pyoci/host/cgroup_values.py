@@ -1,0 +1,65 @@
+"""What cgroup files say now, in the form in which it can be written back: `update` restores it after a failure."""
+
+from __future__ import annotations
+
+from pyoci import kernel
+from pyoci.host import cgroupfs
+from pyoci.plan.cgroup import Write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# file -> what stands for "no limit" behind the device in files with one line for each device
+UNSET = {
+    "io.max": "rbps=max wbps=max riops=max wiops=max",
+    "io.weight": "default",
+    "io.bfq.weight": "default",
+    "rdma.max": "hca_handle=max hca_object=max",
+}
+PLAIN = ("cpu.max", "memory.oom_control")  # several words, but one value
+
+
+def text(file: str) -> str:
+    """A file's content without the last newline, "" when it cannot be read."""
+    try:
+        return cgroupfs.read(file).decode("utf-8", "surrogateescape").strip()
+    except OSError:
+        return ""
+
+
+def before(writes: Iterable[Write]) -> list[Write]:
+    """The writes that undo these, last first.  Files that are not there have nothing to undo."""
+    undo: list[Write] = []
+    lists: set[str] = set()
+    for write in writes:
+        while write.other and not kernel.exists(write.file):
+            write = write.other  # noqa: PLW2901
+        directory, _, name = write.file.rpartition("/")
+        if name in ("devices.allow", "devices.deny"):
+            lists.add(directory)
+        elif kernel.exists(write.file):
+            undo.append(Write(write.file, old(name, text(write.file), write.value), write.where))
+    undo.reverse()
+    for directory in sorted(lists):
+        undo.append(Write(f"{directory}/devices.deny", "a", ""))
+        undo += [
+            Write(f"{directory}/devices.allow", line, "") for line in text(f"{directory}/devices.list").split("\n")
+        ]
+    return undo
+
+
+def old(name: str, content: str, value: str) -> str:
+    """What to write into the file called name, whose content is this, to undo writing value."""
+    lines = content.split("\n")
+    if name == "memory.oom_control":
+        return lines[0].rpartition(" ")[2]
+    key, space, _ = value.partition(" ")
+    if space and name not in PLAIN:
+        for line in lines:
+            if line.split(" ")[0] == key:
+                return line
+        return f"{key} {UNSET.get(name, '0')}"
+    if lines[0].startswith("default "):
+        return lines[0].partition(" ")[2]
+    return content or "\n"  # an empty write would be none
