@@ -13,6 +13,7 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -28,8 +29,11 @@
 
 int op_mkdir(struct ctx *ctx, const struct op *op)
 {
-	int fd = path_create(ctx, op->strs[0].data, WANT_DIR, false);
+	int fd;
 
+	ctx->mkdir_mode = (mode_t)op->num[0];
+	fd = path_create(ctx, op->strs[0].data, WANT_DIR, false);
+	ctx->mkdir_mode = 0;
 	if (fd < 0)
 		return op->num[1] ? 0 : fd;
 	close(fd);
@@ -213,6 +217,21 @@ static int copy_owner(int to, const char *name, const struct stat *st)
 	return 0;
 }
 
+/* Extended attributes, file capabilities among them; what a tmpfs cannot hold stays behind. */
+static int copy_xattrs(int from, int to)
+{
+	static char names[65536], value[65536]; /* XATTR_LIST_MAX, XATTR_SIZE_MAX */
+	ssize_t n = flistxattr(from, names, sizeof(names));
+
+	for (const char *name = names; n > 0 && name < names + n; name += strlen(name) + 1) {
+		ssize_t size = fgetxattr(from, name, value, sizeof(value));
+
+		if (size >= 0 && fsetxattr(to, name, value, (size_t)size, 0) < 0 && errno != ENOTSUP && errno != EPERM)
+			return -errno;
+	}
+	return 0;
+}
+
 /* Copy a file that can be opened: a directory or a regular file. */
 static int copy_open(int from, int to, const char *name, const struct stat *st, int depth)
 {
@@ -230,6 +249,10 @@ static int copy_open(int from, int to, const char *name, const struct stat *st, 
 	out = openat(to, name, dir ? O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
 				   : O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	r = out < 0 ? -errno : dir ? copy_dir(in, out, depth + 1) : copy_regular(in, out);
+	if (r == 0)
+		r = copy_owner(to, name, st);
+	if (r == 0) /* after the owner: chown(2) takes file capabilities away */
+		r = copy_xattrs(in, out);
 	if (out >= 0)
 		close(out);
 	close(in);
@@ -250,15 +273,17 @@ static int copy_one(int from, int to, const char *name, int depth)
 		if (n < 0)
 			return -errno;
 		target[n] = 0;
-		r = symlinkat(target, to, name) < 0 ? -errno : 0;
+		r = symlinkat(target, to, name) < 0 ? -errno : copy_owner(to, name, &st);
 	} else if (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode)) {
 		r = copy_open(from, to, name, &st, depth);
 	} else if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) {
-		r = mknodat(to, name, st.st_mode, 0) < 0 ? -errno : 0;
+		r = mknodat(to, name, st.st_mode, 0) < 0 ? -errno : copy_owner(to, name, &st);
 	} else {
 		return 0; /* devices are made from config.json only */
 	}
-	return r < 0 ? r : copy_owner(to, name, &st);
+	if (r == 0 && utimensat(to, name, (struct timespec[]){ st.st_atim, st.st_mtim }, AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	return r;
 }
 
 static int copy_dir(int from, int to, int depth)
@@ -287,13 +312,5 @@ static int copy_dir(int from, int to, int depth)
 /* tmpcopyup: fill a new tmpfs (attached nowhere yet) with what it is going to cover. */
 int copy_tree(int from, int to)
 {
-	struct stat st;
-	int r;
-
-	if (fstat(from, &st) < 0)
-		return -errno;
-	r = copy_dir(from, to, 0);
-	if (r == 0 && (fchownat(to, "", st.st_uid, st.st_gid, AT_EMPTY_PATH) < 0 || fchmodat(to, ".", st.st_mode & 07777, 0) < 0))
-		r = -errno;
-	return r;
+	return copy_dir(from, to, 0);
 }

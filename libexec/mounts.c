@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,13 @@
 #define BIND_DEST_NOFOLLOW 4
 #define BIND_COPY_SYMLINK 8
 #define BIND_OVER_PROC 16
+#define BIND_OPTIONAL 32
+#define TREE_IDMAP_ALL 64
+
+/* mount.copyup */
+#define COPY_CONTENT 1
+#define COPY_OWNER 2
+#define COPY_MODE 4
 
 #define PIVOT_ROOT 0
 #define PIVOT_MOVE 1
@@ -83,20 +91,46 @@ static int set_attrs(int tree, const struct op *op, int first)
 	return r;
 }
 
+/* Clone what a bind mount shows: the tree, or the one mount. */
+static int clone_source(const char *path, int64_t flags)
+{
+	return clone_at(AT_FDCWD, path,
+			(flags & BIND_RECURSIVE ? AT_RECURSIVE : 0) |
+				(flags & (BIND_SOURCE_NOFOLLOW | BIND_COPY_SYMLINK) ? AT_SYMLINK_NOFOLLOW : 0));
+}
+
+/* Map the ids of a detached mount as the user namespace among the plan's descriptors says; number is
+ * one more than its index, 0 is none. */
+static int set_idmap(struct ctx *ctx, int mnt, int64_t number, bool recursive)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP };
+
+	if (!number)
+		return 0;
+	if (number < 0 || number > ctx->nfds)
+		return detail(ctx, EINVAL, "no descriptor %lld", (long long)number - 1);
+	attr.userns_fd = (uint64_t)ctx->fds[number - 1];
+	if (mount_setattr(mnt, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr)) < 0)
+		return detail(ctx, errno, "map the ids");
+	return 0;
+}
+
 int op_tree(struct ctx *ctx, const struct op *op)
 {
 	int64_t slot = op->num[0], flags = op->num[1];
-	int fd;
+	int fd, r;
 
 	if (slot < 0 || slot >= MAX_TREES)
 		return detail(ctx, EINVAL, "no slot %lld", (long long)slot);
-	fd = clone_at(AT_FDCWD, op->strs[0].data,
-		      (flags & BIND_RECURSIVE ? AT_RECURSIVE : 0) | (flags & BIND_SOURCE_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0));
+	fd = clone_source(op->strs[0].data, flags);
+	if (fd == -ENOENT && flags & BIND_OPTIONAL)
+		return 0;
 	if (fd < 0)
 		return fd;
 	ctx->trees[slot] = fd;
+	r = set_idmap(ctx, fd, op->num[2], (flags & TREE_IDMAP_ALL) != 0);
 	/* a copy of a shared mount is its peer: what is mounted in the container must not go to the host */
-	return set_attr(fd, 0, 0, MS_SLAVE, true);
+	return r < 0 ? r : set_attr(fd, 0, 0, MS_SLAVE, true);
 }
 
 /* Whichever mount holds the path: make it private, so that what is mounted on the root does not
@@ -268,37 +302,114 @@ static int mount_point(struct ctx *ctx, const char *dest, enum want want, bool n
 	return fd;
 }
 
+/* A new tmpfs takes over from the directory it covers: what is in it, its owner, its mode, as asked. */
+static int copy_up(int from, int to, int64_t what)
+{
+	struct stat st;
+	int r = what & COPY_CONTENT ? copy_tree(from, to) : 0;
+
+	if (r < 0 || fstat(from, &st) < 0)
+		return r < 0 ? r : -errno;
+	if (what & COPY_OWNER && fchownat(to, "", st.st_uid, st.st_gid, AT_EMPTY_PATH) < 0)
+		return -errno;
+	if (what & COPY_MODE && fchmodat(to, ".", st.st_mode & 07777, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Make the mount and all that is said of it, attach it to `at`.  existed: `at` was there before us. */
+static int mount_at(struct ctx *ctx, const struct op *op, int at, bool existed)
+{
+	unsigned long flags = (unsigned long)op->num[0], propagation = (unsigned long)op->num[1];
+	int mnt = fs_mount(ctx, op->strs[0].data, op->strs[1].data, flags, op->strs[3].data);
+	int r = mnt < 0 ? mnt : 0;
+
+	if (r == -ENOENT && op->num[4])
+		return 0; /* nofail: no such device */
+	if (r == 0 && op->num[2] && existed)
+		r = copy_up(at, mnt, op->num[2]);
+	if (r == 0)
+		r = set_idmap(ctx, mnt, op->num[3], false);
+	if (r == 0)
+		r = attach(mnt, at);
+	if (r == 0 && propagation)
+		r = set_attr(mnt, 0, 0, propagation & ~(unsigned long)MS_REC, (propagation & MS_REC) != 0);
+	if (mnt >= 0)
+		close(mnt);
+	return r;
+}
+
 int op_mount(struct ctx *ctx, const struct op *op)
 {
-	unsigned long flags = (unsigned long)op->num[0];
 	const char *type = op->strs[0].data, *dest = op->strs[2].data;
 	/* a /proc or /sys that is a symlink would put them somewhere else */
-	bool kernel = !strcmp(type, "proc") || !strcmp(type, "sysfs");
+	bool kernel = !strcmp(type, "proc") || !strcmp(type, "sysfs"), existed;
 	struct stat st;
-	int r, at, mnt;
+	int r, at;
 
+	at = path_open(ctx, dest, kernel);
+	existed = at >= 0;
+	if (existed)
+		close(at);
 	at = mount_point(ctx, dest, WANT_DIR, kernel, false);
 	if (at < 0)
 		return at;
-	if (fstat(at, &st) < 0 || (kernel && !S_ISDIR(st.st_mode))) {
-		close(at);
-		return detail(ctx, ENOTDIR, "%s must be mounted on an ordinary directory", type);
-	}
-	mnt = fs_mount(ctx, type, op->strs[1].data, flags, op->strs[3].data);
-	r = mnt < 0 ? mnt : 0;
-	if (r == 0 && op->num[2])
-		r = copy_tree(at, mnt);
-	if (r == 0)
-		r = attach(mnt, at);
-	if (r == 0 && op->num[1])
-		r = set_attr(mnt, 0, 0, (uint64_t)op->num[1] & ~(uint64_t)MS_REC, (op->num[1] & MS_REC) != 0);
-	if (mnt >= 0)
-		close(mnt);
+	if (fstat(at, &st) < 0 || (kernel && !S_ISDIR(st.st_mode)))
+		r = detail(ctx, ENOTDIR, "%s must be mounted on an ordinary directory", type);
+	else
+		r = mount_at(ctx, op, at, existed);
 	close(at);
 	return r;
 }
 
+/* Show one directory of what is mounted on a path in its place (mount(8), X-mount.subdir). */
+int op_subdir(struct ctx *ctx, const struct op *op)
+{
+	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+	int mnt = path_open(ctx, op->strs[0].data, false), dir = -1, tree = -1, at = -1, r = mnt;
+
+	if (mnt >= 0 && (r = dir = (int)syscall(SYS_openat2, mnt, op->strs[1].data, &how, sizeof(how))) < 0)
+		r = detail(ctx, errno, "%s", op->strs[1].data);
+	if (r >= 0)
+		r = tree = clone_at(dir, "", AT_EMPTY_PATH | AT_RECURSIVE);
+	if (r >= 0) /* umount2(2) takes a path only */
+		r = fchdir(mnt) < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0 ? -errno : 0;
+	if (r >= 0)
+		r = at = path_open(ctx, op->strs[0].data, false);
+	if (r >= 0)
+		r = attach(tree, at);
+	for (int i = 0, fds[] = { mnt, dir, tree, at }; i < 4; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return r;
+}
+
+/* Owner and mode of the root of a mount (mount(8), X-mount.owner and its kin); -1 leaves as it is. */
+int op_own(struct ctx *ctx, const struct op *op)
+{
+	int fd = path_open(ctx, op->strs[0].data, false), r = 0;
+	char self[32];
+
+	if (fd < 0)
+		return fd;
+	snprintf(self, sizeof(self), "self/fd/%d", fd);
+	if ((op->num[0] >= 0 || op->num[1] >= 0) && fchownat(fd, "", (uid_t)op->num[0], (gid_t)op->num[1], AT_EMPTY_PATH) < 0)
+		r = -errno;
+	if (r == 0 && op->num[2] >= 0 && fchmodat(ctx->proc, self, (mode_t)op->num[2], 0) < 0)
+		r = -errno;
+	close(fd);
+	return r;
+}
+
 /* -- binds ----------------------------------------------------------------------------------- */
+
+static bool same_link(int dir, const char *name, const char *target)
+{
+	char there[PATH_MAX];
+	ssize_t n = readlinkat(dir, name, there, sizeof(there) - 1);
+
+	return n >= 0 && (size_t)n == strlen(target) && !memcmp(there, target, (size_t)n);
+}
 
 /* The option copy-symlink: a source that is a symlink is made again at the destination. */
 static int copy_symlink(struct ctx *ctx, const struct op *op, int source)
@@ -313,8 +424,10 @@ static int copy_symlink(struct ctx *ctx, const struct op *op, int source)
 	dir = path_parent(ctx, op->strs[1].data, name);
 	if (dir < 0)
 		return dir;
-	if (symlinkat(target, dir, name) < 0 && errno != EEXIST)
+	if (symlinkat(target, dir, name) < 0)
 		r = -errno;
+	if (r == -EEXIST && same_link(dir, name, target))
+		r = 0;
 	close(dir);
 	return r;
 }
@@ -327,12 +440,9 @@ int op_bind(struct ctx *ctx, const struct op *op)
 
 	if (slot >= MAX_TREES)
 		return -EINVAL;
-	if (slot >= 0)
-		tree = ctx->trees[slot];
-	else
-		tree = clone_at(AT_FDCWD, op->strs[0].data,
-				(flags & BIND_RECURSIVE ? AT_RECURSIVE : 0) |
-					(flags & (BIND_SOURCE_NOFOLLOW | BIND_COPY_SYMLINK) ? AT_SYMLINK_NOFOLLOW : 0));
+	tree = slot >= 0 ? ctx->trees[slot] : clone_source(op->strs[0].data, flags);
+	if (flags & BIND_OPTIONAL && (slot >= 0 ? tree < 0 : tree == -ENOENT))
+		return 0;
 	if (tree < 0)
 		return slot >= 0 ? -EBADF : detail(ctx, -tree, "source %s", op->strs[0].data);
 	if (fstat(tree, &st) < 0)
@@ -352,21 +462,37 @@ int op_bind(struct ctx *ctx, const struct op *op)
 	return r;
 }
 
+/* Change the file system itself, and not a flag of the mount that was not asked for: those of a mount that
+ * came from a more privileged namespace are locked. */
+static int reconfigure(struct ctx *ctx, int fd, unsigned long flags, bool writable, const char *data)
+{
+	int fs = fspick(fd, "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC), r;
+
+	if (fs < 0)
+		return -errno;
+	if (flags & MS_RDONLY || writable)
+		r = fsconfig(fs, FSCONFIG_SET_FLAG, writable ? "rw" : "ro", NULL, 0) < 0 ? fs_error(ctx, fs, errno) : 0;
+	else
+		r = 0;
+	if (r == 0)
+		r = fs_flags(ctx, fs, flags & ~(unsigned long)MS_RDONLY, "");
+	if (r == 0)
+		r = fs_options(ctx, fs, data);
+	if (r == 0 && fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		r = fs_error(ctx, fs, errno);
+	close(fs);
+	return r;
+}
+
 int op_remount(struct ctx *ctx, const struct op *op)
 {
 	int fd = path_open(ctx, op->strs[0].data, false), r;
-	char self[32];
 
 	if (fd < 0)
 		return fd;
 	r = set_attrs(fd, op, 0);
-	if (r == 0 && op->num[5]) {
-		/* mount(2) takes a path only: go through the verified procfs */
-		snprintf(self, sizeof(self), "self/fd/%d", fd);
-		if (fchdir(ctx->proc) < 0 ||
-		    mount(NULL, self, NULL, MS_REMOUNT | (unsigned long)op->num[6], op->strs[1].data) < 0)
-			r = -errno;
-	}
+	if (r == 0 && op->num[5])
+		r = reconfigure(ctx, fd, (unsigned long)op->num[6], (op->num[1] & MOUNT_ATTR_RDONLY) != 0, op->strs[1].data);
 	close(fd);
 	return r;
 }

@@ -43,6 +43,8 @@ enum op_code {
 	OP_CONSOLE = 21,
 	OP_PIVOT = 22,
 	OP_ROOT_HERE = 23,
+	OP_SUBDIR = 24,
+	OP_OWN = 25,
 	OP_HOSTNAME = 30,
 	OP_DOMAINNAME = 31,
 	OP_SYSCTL = 32,
@@ -128,6 +130,7 @@ struct ctx {
 	int cgroup;          /* v2: the directory it is born in, or -1 */
 	bool unprivileged;   /* the runtime is an ordinary user */
 	bool cwd_done;
+	mode_t mkdir_mode;   /* of directories that are made; 0: 0755 */
 	char *exe;           /* what lookup found */
 	char *home;          /* "HOME=...", or NULL */
 	char text[TEXT_MAX]; /* detail of the error in hand */
@@ -159,6 +162,8 @@ int op_mask(struct ctx *ctx, const struct op *op);
 int op_readonly(struct ctx *ctx, const struct op *op);
 int op_pivot(struct ctx *ctx, const struct op *op);
 int op_root_here(struct ctx *ctx, const struct op *op);
+int op_subdir(struct ctx *ctx, const struct op *op);
+int op_own(struct ctx *ctx, const struct op *op);
 int attach_clone(int source, int dest, bool recursive);
 
 /* files.c */

@@ -28,6 +28,7 @@ struct walk {
 	int links;
 	enum want want;
 	bool nofollow;
+	mode_t mode; /* of the directories made */
 	char rest[PATH_ROOM]; /* what is still to be walked */
 };
 
@@ -81,7 +82,7 @@ static int walk_make(const struct walk *w, const char *name, bool last)
 			return -errno;
 		if (fd >= 0)
 			close(fd);
-	} else if (mkdirat(dir, name, 0755) < 0 && errno != EEXIST) {
+	} else if (mkdirat(dir, name, w->mode) < 0 && errno != EEXIST) {
 		return -errno;
 	}
 	fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -145,7 +146,7 @@ static int walk_path(const struct ctx *ctx, const char *path, enum want want, bo
 
 	if (strlen(path) >= PATH_MAX)
 		return -ENAMETOOLONG;
-	w = (struct walk){ .want = want, .nofollow = nofollow };
+	w = (struct walk){ .want = want, .nofollow = nofollow, .mode = ctx->mkdir_mode ? ctx->mkdir_mode : 0755 };
 	strcpy(w.rest, path);
 	w.dir[0] = fcntl(ctx->root, F_DUPFD_CLOEXEC, 3);
 	if (w.dir[0] < 0)

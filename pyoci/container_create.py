@@ -145,7 +145,7 @@ class Creation(shared.Run):
         self.directory.save(self.record)  # names the cgroups before they are: a kill -9 from here on can be cleaned up
         _step("state")
         for name in self.plan.fds:
-            self.fds.append(fifo.make(self.directory) if name == "fifo" else shared.open_namespace(name, self.plan))
+            self.fds.append(fifo.make(self.directory) if name == "fifo" else shared.open_descriptor(name, self.plan))
         _step("descriptors")
 
     def _launch(self) -> None:

@@ -125,7 +125,7 @@ class Execution(shared.Run):
 
     def _launch(self) -> None:
         for name in self.plan.fds:
-            self.fds.append(shared.open_namespace(name, self.plan))
+            self.fds.append(shared.open_descriptor(name, self.plan))
         if not self.init.running():  # asked after the namespaces were opened: so they were those of init
             raise errors.WrongState("cannot exec in a container that has stopped")
         self.runner.spawn(self.request.stdio)

@@ -91,9 +91,13 @@ def seccomp_compiler(root: str, arch: str) -> Callable[[dict[str, Any]], Program
     return compiled
 
 
-def open_namespace(name: str, plan: Plan) -> int:
-    """The descriptor that "ns:TYPE:PATH" of Plan.fds stands for.  Raises errors.SetupError."""
-    _, kind, path = name.split(":", 2)
+def open_descriptor(name: str, plan: Plan) -> int:
+    """What a name of Plan.fds stands for.  Raises errors.SetupError."""
+    what, kind, path = name.split(":", 2)
+    if what == "idmap":
+        from pyoci.host import idmap
+
+        return idmap.open_namespace(kind, path)
     try:
         return kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC | kernel.O_NONBLOCK)
     except OSError as error:

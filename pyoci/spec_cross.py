@@ -206,7 +206,7 @@ def config(value: Any) -> Found:
     burst = linux.get("resources", {}).get("cpu", {})
     if burst.get("burst") and burst.get("quota", 0) <= 0:
         found += at("linux", "resources", "cpu", "burst", message="is for a cpu.quota above 0")
-    if "uidMappings" not in linux:
+    if "uidMappings" not in linux and not spaces.get("user"):
         found += _idmaps(value.get("mounts", ()))
     return found
 

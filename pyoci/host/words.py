@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _START = "unable to start container process: "
 
+_LOCKED = "in a user namespace ro, nosuid, nodev, noexec and the access time of the host's mounts stay as they are"
+
 # (operation, errno) -> what the user can do; errno 0: whatever the errno
 _HINTS = {
     ("unshare", errno.EPERM): "not allowed to make these namespaces: as an ordinary user a user namespace is needed",
@@ -24,6 +26,10 @@ _HINTS = {
     ("unshare", errno.EINVAL): "the kernel may lack one of these namespaces: see /proc/self/ns",
     ("mount", errno.ENODEV): "the kernel does not know this type of file system",
     ("mount", errno.EPERM): "in a user namespace proc, sysfs and mqueue need their own pid, network, ipc namespace",
+    ("tree", errno.EINVAL): "the ids of this file system cannot be mapped, or they are mapped already",
+    ("tree", errno.EPERM): "the ids of a mount can be mapped only by root of the file system's user namespace",
+    ("bind", errno.EPERM): _LOCKED,
+    ("remount", errno.EPERM): _LOCKED,
     ("pivot", errno.EINVAL): "the root file system may be the initramfs, which cannot be left: --no-pivot",
     ("rlimit", errno.EPERM): "raising a hard limit takes CAP_SYS_RESOURCE",
     ("oom_score_adj", errno.EACCES): "lowering it takes CAP_SYS_RESOURCE",

@@ -23,7 +23,8 @@ class Plan:
     """What make() and make_exec() decide.
 
     ops:          list of ops.Op, what nsexec does
-    fds:          list of str, descriptors the host opens; an op's fd is an index: "fifo", "ns:TYPE:PATH"
+    fds:          list of str, descriptors the host opens; an op's fd is an index: "fifo", "ns:TYPE:PATH",
+                  "idmap:UID_MAP:GID_MAP" for a user namespace with these maps (lines "ID HOST SIZE", joined by ",")
     uid_map:      str, lines for /proc/PID/uid_map ("containerID hostID size\\n"), "" for none
     gid_map:      str, the same for gid_map
     cgroup:       cgroup.CgroupPlan or None
@@ -112,9 +113,8 @@ def _program(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
 
     Row L05: without a process there is a container that waits, and `start` refuses it.
     """
-    fd = len(draft.fds)
     draft.fds.append("fifo")
-    wait = [ops.op("ready"), ops.op("fifo", fd=fd)]
+    wait = [ops.op("ready"), ops.op("fifo", fd=len(draft.fds) - 1)]
     if not program:
         return wait
     steps = process.make(draft, program) + wait

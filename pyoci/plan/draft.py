@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyoci import errors
 from pyoci.plan import ops
 
 TYPE_CHECKING = False
@@ -56,16 +57,24 @@ class Draft:
         """Whether the process has no rights over the initial user namespace's objects: no mknod, no host's files."""
         return "user" in self.namespaces or self.facts.userns or self.facts.euid != 0
 
-    def source(self, path: str, flags: int, where: str) -> int:
+    def source(self, path: str, flags: int, where: str, idmap: int = 0) -> int:
         """The slot of a bind source, or -1 when the process may open it as itself.
 
-        Host root that enters a user namespace loses the right to search the host's directories,
-        so the source is opened before.
+        Host root that enters a user namespace loses the right to search the host's directories and to map the ids
+        of its mounts (idmap: see the op), so the source is opened before.
         """
-        if "user" not in self.namespaces or self.facts.userns or self.facts.euid != 0:
+        if not idmap and ("user" not in self.namespaces or self.facts.userns or self.facts.euid != 0):
             return -1
-        self.trees.append(ops.op("tree", path, slot=len(self.trees), flags=flags, where=where))
+        self.trees.append(ops.op("tree", path, slot=len(self.trees), flags=flags, idmap=idmap, where=where))
         return len(self.trees) - 1
+
+    def descriptor(self, name: str) -> int:
+        """The index in Plan.fds of a descriptor that the host side opens; see Plan.  Raises InvalidConfig."""
+        if name not in self.fds:
+            if len(self.fds) == ops.MAX_FDS - 1:  # one is left for the fifo
+                raise errors.InvalidConfig(f"the plan needs more than {ops.MAX_FDS} descriptors: {name}")
+            self.fds.append(name)
+        return self.fds.index(name)
 
 
 def clean(path: str) -> str:

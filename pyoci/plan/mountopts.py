@@ -55,10 +55,19 @@ FLAGS = {
     "silent": (linux.MS_SILENT, 0),
     "loud": (0, linux.MS_SILENT),
 }
+# How a bind mount looks at its source and destination (crun's words).
+BIND_FLAGS = {
+    "src-nofollow": ops.BIND_SOURCE_NOFOLLOW,
+    "dest-nofollow": ops.BIND_DEST_NOFOLLOW,
+    "copy-symlink": ops.BIND_COPY_SYMLINK,
+}
 # Words that mount(8) keeps to itself: they never reach the kernel (row M16).
-NOTHING = frozenset(("defaults", "auto", "noauto", "nofail", "_netdev", "nouser", "nousers", "noowner", "nogroup"))
+NOTHING = frozenset(("defaults", "auto", "noauto", "_netdev", "nouser", "nousers", "noowner", "nogroup"))
+_OTHERS = ("bind", "rbind", "remount", "idmap", "ridmap", "tmpcopyup", "defaults", "nofail")
 # Every word that is understood, for `features`.
-NAMES = (*ATTRIBUTES, *RECURSIVE, *FLAGS, *linux.PROPAGATION, "bind", "rbind", "remount", "tmpcopyup", "defaults")
+NAMES = (*ATTRIBUTES, *RECURSIVE, *FLAGS, *linux.PROPAGATION, *BIND_FLAGS, *_OTHERS)
+
+IDMAP_TOP, IDMAP_TREE = 1, 2
 
 _FROM_ATTR = (
     (_RO, linux.MS_RDONLY),
@@ -80,15 +89,36 @@ class Wanted:
     flags:           MS_* of the file system (sync, lazytime ...)
     propagation:     MS_SHARED and its kin, 0 for none
     bind:            0, or ops.BIND_RECURSIVE, or -1 for a bind of just the one mount
+    look:            ops.BIND_SOURCE_NOFOLLOW and its kin
+    idmap:           0, IDMAP_TOP or IDMAP_TREE
     remount, copyup: bool
+    nofail:          bool, a source that is not there is no error
+    extra:           dict, mount(8)'s X-mount.NAME -> value
     data:            list of str, options for the file system itself
     """
 
-    __slots__ = ("bind", "copyup", "data", "flags", "off", "on", "propagation", "rec_off", "rec_on", "remount")
+    __slots__ = (
+        "bind",
+        "copyup",
+        "data",
+        "extra",
+        "flags",
+        "idmap",
+        "look",
+        "nofail",
+        "off",
+        "on",
+        "propagation",
+        "rec_off",
+        "rec_on",
+        "remount",
+    )
 
     def __init__(self) -> None:
         self.on = self.off = self.rec_on = self.rec_off = self.flags = self.propagation = self.bind = 0
-        self.remount = self.copyup = False
+        self.look = self.idmap = 0
+        self.remount = self.copyup = self.nofail = False
+        self.extra: dict[str, str] = {}
         self.data: list[str] = []
 
     def ms_flags(self) -> int:
@@ -107,7 +137,8 @@ class Wanted:
 def parse(options: list[str], where: str) -> Wanted:
     """Read options in order: the later one wins.  where: JSON pointer of the mount."""
     wanted = Wanted()
-    for index, word in enumerate(options):
+    for index, option in enumerate(options):
+        word = _layer(option)
         if word in ATTRIBUTES:
             on, off = ATTRIBUTES[word]
             wanted.on = wanted.on & ~off | on
@@ -126,16 +157,54 @@ def parse(options: list[str], where: str) -> Wanted:
     return wanted
 
 
+def _layer(option: str) -> str:
+    """mount(8): "ro=recursive" and "ro=vfs" are attributes of the mounts and of the mount."""
+    word, equals, layer = option.partition("=")
+    if equals and word in ATTRIBUTES and layer in ("recursive", "vfs"):
+        return "r" + word if layer == "recursive" else word
+    return option
+
+
 def _other(wanted: Wanted, word: str, where: str) -> None:
     if word == "rbind":
         wanted.bind = ops.BIND_RECURSIVE
     elif word == "bind":
         wanted.bind = wanted.bind or -1
+    elif word in BIND_FLAGS:
+        wanted.look |= BIND_FLAGS[word]
+    elif word in ("idmap", "ridmap"):
+        wanted.idmap = IDMAP_TOP if word == "idmap" else IDMAP_TREE
     elif word == "remount":
         wanted.remount = True
     elif word == "tmpcopyup":
         wanted.copyup = True
-    elif word in ("idmap", "ridmap"):
-        raise errors.InvalidConfig(f"mount option {word} is not supported", where=where)
+    elif word == "nofail":
+        wanted.nofail = True
+    elif word.startswith("X-mount."):
+        name, _, value = word[8:].partition("=")
+        wanted.extra[name] = _check_extra(name, value, where)
     elif word and word not in NOTHING and not word.lower().startswith(("x-", "comment=")):
         wanted.data.append(word)
+
+
+def _check_extra(name: str, value: str, where: str) -> str:
+    """The value of X-mount.NAME where its form can be seen to be wrong (row M16, mount(8)); others are comments."""
+    good = True
+    if name in ("mkdir", "mode"):
+        # mkdir may come without a mode
+        good = value == "" if name == "mkdir" and not value else octal(value) is not None
+    elif name in ("owner", "group"):
+        # names would be the host's, or the image's: mount(8) has only one passwd(5) to look into
+        good = value.isascii() and value.isdigit() and int(value) < 0xFFFFFFFF
+    elif name == "subdir":
+        good = bool(value.strip("/")) and ".." not in value.split("/")
+    if not good:
+        hint = "a number, not a name" if name in ("owner", "group") else ""
+        raise errors.InvalidConfig(f"X-mount.{name} cannot be {value!r}", where=where, hint=hint)
+    return value
+
+
+def octal(text: str) -> int | None:
+    """A file mode in octal digits, None for anything else."""
+    good = 0 < len(text) <= 5 and all(digit in "01234567" for digit in text)
+    return int(text, 8) if good and int(text, 8) <= 0o7777 else None

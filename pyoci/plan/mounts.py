@@ -44,9 +44,6 @@ def is_bind(mount: dict[str, Any]) -> bool:
 
 def _one(draft: Draft, mount: dict[str, Any], where: str) -> list[ops.Op]:
     wanted = mountopts.parse(mount.get("options") or [], where)
-    for key in ("uidMappings", "gidMappings"):
-        if mount.get(key):
-            raise errors.InvalidConfig("id-mapped mounts are not supported", where=f"{where}/{key}")
     dest = clean(mount["destination"])
     kind = mount.get("type") or ""
     if wanted.copyup and kind != "tmpfs":
@@ -54,11 +51,29 @@ def _one(draft: Draft, mount: dict[str, Any], where: str) -> list[ops.Op]:
     if wanted.remount:
         return [_remount(wanted, kind == "bind", dest, where)]
     _check(mount, dest, where)
+    if wanted.look and not is_bind(mount):
+        raise errors.InvalidConfig("only a bind mount can follow links or not", where=f"{where}/options")
+    if wanted.idmap or wanted.extra or mount.get("uidMappings") or mount.get("gidMappings"):
+        from pyoci.plan import mountextra
+
+        idmap = mountextra.idmap(draft, wanted, mount, where)
+        steps = [*mountextra.before(wanted, dest, where), *_mount(draft, wanted, mount, dest, where, idmap)]
+        return steps + mountextra.after(wanted, dest, where)
+    return _mount(draft, wanted, mount, dest, where, 0)
+
+
+def _mount(
+    draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], dest: str, where: str, idmap: int
+) -> list[ops.Op]:
+    """idmap: see the op."""
+    kind = mount.get("type")
     if is_bind(mount):
-        return _bind(draft, wanted, mount, dest, where)
+        return _bind(draft, wanted, mount, dest, where, idmap)
     if kind in ("cgroup", "cgroup2"):
+        if idmap:
+            raise errors.InvalidConfig("the ids of a cgroup mount cannot be mapped", where=where)
         return cgroupview.make(draft, wanted, kind, dest, where)
-    return _filesystem(draft, wanted, mount, dest, where)
+    return _filesystem(draft, wanted, mount, dest, where, idmap)
 
 
 def _check(mount: dict[str, Any], dest: str, where: str) -> None:
@@ -86,7 +101,9 @@ def _check(mount: dict[str, Any], dest: str, where: str) -> None:
         )
 
 
-def _filesystem(draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], dest: str, where: str) -> list[ops.Op]:
+def _filesystem(
+    draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], dest: str, where: str, idmap: int
+) -> list[ops.Op]:
     kind = mount["type"]
     flags = wanted.ms_flags()
     # in a tmpfs the mount points of later mounts, and in /dev the devices, are still to be made (row M24)
@@ -102,10 +119,21 @@ def _filesystem(draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], d
             ",".join(wanted.data),
             flags=flags,
             propagation=wanted.propagation,
-            copyup=wanted.copyup,
+            copyup=_copy_up(wanted) if kind == "tmpfs" else 0,
+            idmap=idmap,
+            optional=wanted.nofail,
             where=where,
         )
     ]
+
+
+def _copy_up(wanted: mountopts.Wanted) -> int:
+    """What a tmpfs takes over from the directory it covers (row M14): its mode in any case, as with runc and crun."""
+    given = {option.partition("=")[0] for option in wanted.data}
+    copy = ops.COPY_CONTENT if wanted.copyup else 0
+    if wanted.copyup and not given & {"uid", "gid"}:
+        copy |= ops.COPY_OWNER
+    return copy if "mode" in given else copy | ops.COPY_MODE
 
 
 def read_only_later(draft: Draft, dest: str, where: str) -> None:
@@ -113,16 +141,21 @@ def read_only_later(draft: Draft, dest: str, where: str) -> None:
     draft.late.append(ops.op("remount", dest, b"", attr_set=linux.MOUNT_ATTR_RDONLY, where=where))
 
 
-def _bind(draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], dest: str, where: str) -> list[ops.Op]:
+def _bind(
+    draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], dest: str, where: str, idmap: int
+) -> list[ops.Op]:
     if wanted.data or wanted.flags:
         words = ",".join(wanted.data) or "flags of a file system"
         draft.warnings.append(f"{where}/options: {words}: no effect on a bind mount")
     if dest == "/dev" and wanted.on & linux.MOUNT_ATTR_RDONLY:
         wanted.on &= ~linux.MOUNT_ATTR_RDONLY
         read_only_later(draft, dest, where)
-    flags = ops.BIND_RECURSIVE if wanted.bind == ops.BIND_RECURSIVE else 0
+    flags = wanted.look | (ops.BIND_RECURSIVE if wanted.bind == ops.BIND_RECURSIVE else 0)
+    if wanted.nofail:
+        flags |= ops.BIND_OPTIONAL
     source = mount["source"]
-    slot = draft.source(source, flags, f"{where}/source")
+    tree_flags = flags | (ops.TREE_IDMAP_ALL if wanted.idmap == mountopts.IDMAP_TREE else 0)
+    slot = draft.source(source, tree_flags, f"{where}/source", idmap)
     if dest in OVER_PROC:
         flags |= ops.BIND_OVER_PROC
     return [

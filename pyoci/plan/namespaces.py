@@ -71,8 +71,8 @@ def join(draft: Draft, namespaces: dict[str, str]) -> list[ops.Op]:
         path = namespaces.get(kind)
         if path:
             where = pointer(draft.config, kind)
-            steps.append(ops.op("join", path, kind=linux.NAMESPACES[kind], fd=len(draft.fds), where=where))
-            draft.fds.append(f"ns:{kind}:{path}")
+            fd = draft.descriptor(f"ns:{kind}:{path}")
+            steps.append(ops.op("join", path, kind=linux.NAMESPACES[kind], fd=fd, where=where))
     return steps
 
 

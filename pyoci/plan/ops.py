@@ -27,6 +27,7 @@ HEADER = struct.Struct("<8sII")
 RECORD = struct.Struct(f"<HHI{NUMS}q")
 LENGTH = struct.Struct("<I")
 MAX_PLAN = 16 << 20  # bytes; nsexec refuses more
+MAX_FDS = 64  # descriptors that come with a plan; the same
 
 # What a sync op waits for; nsexec sends the number, the host side acts and answers GO.
 SYNC_MAPS = 1  # the host writes uid_map, gid_map of the sending process
@@ -39,6 +40,12 @@ BIND_SOURCE_NOFOLLOW = 2
 BIND_DEST_NOFOLLOW = 4
 BIND_COPY_SYMLINK = 8  # a source that is a symlink is copied, not bound
 BIND_OVER_PROC = 16  # the destination may lie on procfs (the lxcfs files); else that is refused
+BIND_OPTIONAL = 32  # a source that is not there is no error (nofail)
+TREE_IDMAP_ALL = 64  # tree.flags: map the ids of every mount of the tree, not of the topmost only
+# mount.copyup: what a new tmpfs takes over from the directory it covers
+COPY_CONTENT = 1
+COPY_OWNER = 2
+COPY_MODE = 4
 # mount.flags beside MS_* of mount(2): none; tmpcopyup has its own number
 # symlink.flags, mknod.flags
 REPLACE = 1  # an existing file of another kind is removed first; else it is an error
@@ -96,12 +103,19 @@ _TABLE = (
     # -- mounts -----------------------------------------------------------------------------
     ("propagation", 10, "propagation", "", "set propagation of /{propagation}"),
     # opens the tree of a source before the user namespace is entered; bind.slot refers to it
-    ("tree", 11, "slot flags", "source", "open {source}"),
+    # idmap: 0, or one more than the index in Plan.fds of the user namespace by which the ids are mapped
+    ("tree", 11, "slot flags idmap", "source", "open {source}{idmap}"),
     # bind: 1 binds the path on itself (pivot_root wants a mount), 0 only opens it (no mount namespace of its
     # own); private: 1 first makes the mount private that holds the path, where it may still be shared
     ("rootfs", 12, "bind private", "path", "use {path} as root"),
-    # a new file system; flags are MS_*, copyup 1 copies what was there into the new tmpfs
-    ("mount", 13, "flags propagation copyup", "type source dest data", "mount {type} on {dest}{flags}{propagation}"),
+    # a new file system; flags are MS_*, copyup COPY_*, idmap as of tree, optional: no such device is no error
+    (
+        "mount",
+        13,
+        "flags propagation copyup idmap optional",
+        "type source dest data",
+        "mount {type} on {dest}{flags}{propagation}{idmap}",
+    ),
     # slot: -1, or the slot of a tree op.  attr_*: MOUNT_ATTR_* to set and clear on the mount
     # itself, rec_*: on every mount under it
     (
@@ -111,7 +125,7 @@ _TABLE = (
         "source dest",
         "bind {source} on {dest}{attr_set}{attr_clr}{rec_set}{rec_clr}{propagation}",
     ),
-    # change an existing mount: attributes and propagation; sb_flags MS_* and data: mount(2) MS_REMOUNT as well
+    # change an existing mount: attributes and propagation; sb: also the file system, by sb_flags MS_* and data
     (
         "remount",
         15,
@@ -130,6 +144,8 @@ _TABLE = (
     ("pivot", 22, "mode", "", "change root ({mode})"),
     # exec: "/" of the joined mount namespace is the root for the later path ops
     ("root_here", 23, "", "", "use / of the joined namespace as root"),
+    ("subdir", 24, "", "path subdir", "show only {subdir} of what is mounted on {path}"),
+    ("own", 25, "uid gid mode", "path", "give {path} owner {uid}:{gid} and mode {mode}"),
     # -- system -----------------------------------------------------------------------------
     ("hostname", 30, "", "name", "set hostname {name}"),
     ("domainname", 31, "", "name", "set domainname {name}"),
@@ -352,6 +368,8 @@ def describe_number(name: str, value: int) -> str:
         return f" ({bit_names(value, MS_NAMES)})" if value else ""
     if name in ("attr_set", "attr_clr", "rec_set", "rec_clr"):
         return _describe_attr(name, value)
+    if name == "idmap":
+        return ", its ids mapped" if value else ""
     if name == "propagation":
         return next((f" {k}" for k, bits in linux.PROPAGATION.items() if bits == value), "")
     if name in ("effective", "permitted", "inheritable", "ambient", "caps"):
@@ -361,7 +379,7 @@ def describe_number(name: str, value: int) -> str:
     if name == "umask":
         return f"{value:04o}"
     if name == "mode":
-        return PIVOT_NAMES[value] if value in PIVOT_NAMES else f"{value:o}"
+        return PIVOT_NAMES[value] if value in PIVOT_NAMES else "as it is" if value == UNCHANGED else f"{value:o}"
     if name in ("soft", "hard"):
         return "unlimited" if value == -1 else str(value & 0xFFFFFFFFFFFFFFFF)
     return str(value)

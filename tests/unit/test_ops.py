@@ -37,6 +37,13 @@ def test_every_op_has_a_handler_and_a_rule() -> None:
     assert c_rules() == fixed
 
 
+def test_limits_are_those_of_c() -> None:
+    header = (LIBEXEC / "nsexec.h").read_text()
+    assert f"#define MAX_FDS {ops.MAX_FDS} " in header
+    assert "#define PLAN_MAX (16u << 20)" in header
+    assert ops.MAX_PLAN == 16 << 20
+
+
 def test_no_op_has_more_numbers_than_a_record_holds() -> None:
     assert max(len(d.nums) for d in ops.OPS.values()) <= ops.NUMS
 

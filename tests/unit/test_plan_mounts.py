@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyoci import linux, plan
+from pyoci import errors, linux, plan
 from pyoci.plan import mountopts, ops
 from tests import golden
 from tests.unit.planning import config, find, index, make, names, namespaces, on, one, refused, user_namespace
@@ -26,6 +26,11 @@ def bind(*options: str, source: str = "/src", dest: str = "/m") -> ops.Op:
 
 def planned(mount: dict[str, Any], dest: str = "/m") -> list[ops.Op]:
     return on(make(mounts=[mount]), dest)
+
+
+def opened(made: plan.Plan) -> list[ops.Op]:
+    """The `tree` ops of /s: the devices of the host have some as well."""
+    return [item for item in find(made, "tree") if item.string("source") == b"/s"]
 
 
 NEW_FLAGS = {
@@ -194,8 +199,13 @@ def test_m06_remount_of_a_bind_leaves_the_file_system_alone() -> None:
 
 
 def test_m14_tmpcopyup() -> None:
-    assert tmpfs("tmpcopyup").num("copyup") == 1
-    assert tmpfs("size=1m").num("copyup") == 0
+    everything = ops.COPY_CONTENT | ops.COPY_OWNER | ops.COPY_MODE
+    assert tmpfs("tmpcopyup").num("copyup") == everything
+    assert tmpfs("tmpcopyup", "mode=700").num("copyup") == ops.COPY_CONTENT | ops.COPY_OWNER
+    assert tmpfs("tmpcopyup", "uid=1").num("copyup") == ops.COPY_CONTENT | ops.COPY_MODE
+    assert tmpfs("size=1m").num("copyup") == ops.COPY_MODE
+    assert tmpfs("size=1m", "mode=1777").num("copyup") == 0
+    assert planned({"destination": "/m", "type": "ramfs"})[0].num("copyup") == 0
     refused(config(mounts=[{"destination": "/m", "type": "ramfs", "options": ["tmpcopyup"]}]), "/mounts/0/options")
 
 
@@ -210,7 +220,7 @@ def test_m15_data_of_a_bind_mount_is_a_warning() -> None:
     assert made.warnings == ["/mounts/0/options: size=1: no effect on a bind mount"]
 
 
-@pytest.mark.parametrize("word", ["auto", "noauto", "nofail", "_netdev", "nouser", "x-systemd.a", "X-foo", "comment=a"])
+@pytest.mark.parametrize("word", ["auto", "noauto", "_netdev", "nouser", "x-systemd.a", "X-foo", "comment=a"])
 def test_m16_words_of_mount8_stay_here(word: str) -> None:
     op = tmpfs(word)
     assert (op.string("data"), op.num("flags")) == (b"", 0)
@@ -223,11 +233,129 @@ def test_m16_user_options_imply_others() -> None:
     assert tmpfs("owner").num("flags") == linux.MS_NOSUID | linux.MS_NODEV
 
 
-def test_m12_idmapped_mounts_are_refused() -> None:
-    mount = {"destination": "/m", "source": "/s", "options": ["bind", "idmap"]}
-    refused(config(mounts=[mount]), "/mounts/0/options/1")
-    mapping = [{"containerID": 0, "hostID": 1, "size": 1}]
-    refused(config(mounts=[mount | {"options": ["bind"], "uidMappings": mapping}]), "/mounts/0/uidMappings")
+def test_m16_layers_of_an_attribute() -> None:
+    op = bind("ro=recursive", "nosuid=vfs")
+    assert (op.num("attr_set"), op.num("rec_set")) == (linux.MOUNT_ATTR_NOSUID, linux.MOUNT_ATTR_RDONLY)
+
+
+def test_m16_nofail() -> None:
+    assert bind("nofail").num("flags") == ops.BIND_OPTIONAL
+    (op,) = planned({"destination": "/m", "type": "ext4", "source": "/dev/none", "options": ["nofail"]})
+    assert (op.num("optional"), op.string("data")) == (1, b"")
+    made = make(mounts=[{"destination": "/m", "source": "/s", "options": ["rbind", "nofail"]}], linux=user_namespace())
+    assert opened(made)[0].num("flags") == ops.BIND_OPTIONAL | ops.BIND_RECURSIVE
+
+
+def test_m16_x_mount() -> None:
+    options = ["bind", "X-mount.mkdir=0711", "X-mount.owner=7", "X-mount.mode=0750", "X-mount.subdir=a/b"]
+    made = make(mounts=[{"destination": "/m", "source": "/s", "options": options}])
+    at = index(made, "mkdir")
+    assert names(made)[at : at + 4] == ["mkdir", "bind", "subdir", "own"]
+    assert one(made, "mkdir").num("mode") == 0o711
+    assert one(made, "subdir").string("subdir") == b"a/b"
+    assert one(made, "own").nums == [7, ops.UNCHANGED, 0o750]
+    assert one(make(mounts=[{"destination": "/m", "type": "tmpfs", "options": ["X-mount.mkdir"]}]), "mkdir")
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["X-mount.mkdir=9", "X-mount.owner=walnut", "X-mount.group=-1", "X-mount.mode=", "X-mount.subdir=a/../..",
+     "X-mount.subdir=/", "X-mount.idmap=0:0", "X-mount.idmap=x:0:0:1"],
+)  # fmt: skip
+def test_m16_x_mount_that_means_nothing(word: str) -> None:
+    with pytest.raises(errors.InvalidConfig, match="X-mount"):
+        bind(word)
+
+
+def test_m16_nofail_may_not_change_the_root() -> None:
+    options = ["bind", "nofail", "X-mount.owner=1"]
+    refused(config(mounts=[{"destination": "/m", "source": "/s", "options": options}]), "/mounts/0/options")
+
+
+LOOKS = {
+    "src-nofollow": ops.BIND_SOURCE_NOFOLLOW,
+    "dest-nofollow": ops.BIND_DEST_NOFOLLOW,
+    "copy-symlink": ops.BIND_COPY_SYMLINK,
+}
+
+
+@pytest.mark.parametrize("word", LOOKS)
+def test_links_of_a_bind_mount(word: str) -> None:
+    assert bind(word).num("flags") == LOOKS[word]
+    made = make(mounts=[{"destination": "/m", "source": "/s", "options": ["bind", word]}], linux=user_namespace())
+    assert opened(made)[0].num("flags") == LOOKS[word]
+    refused(config(mounts=[{"destination": "/m", "type": "tmpfs", "options": [word]}]), "/mounts/0/options")
+
+
+# -- mapped ids ------------------------------------------------------------------------------
+
+MAPPING = [{"containerID": 0, "hostID": 7, "size": 10}, {"containerID": 20, "hostID": 30, "size": 1}]
+IDMAP = "idmap:0 7 10,20 30 1:0 7 10,20 30 1"
+
+
+def mapped_bind(*options: str, **more: Any) -> dict[str, Any]:
+    return {"destination": "/m", "source": "/s", "options": ["rbind", *options], **more}
+
+
+@pytest.mark.parametrize(("option", "flag"), [("idmap", 0), ("ridmap", ops.TREE_IDMAP_ALL), ("defaults", 0)])
+def test_m12_mappings_of_the_mount(option: str, flag: int) -> None:
+    made = make(mounts=[mapped_bind(option, uidMappings=MAPPING, gidMappings=MAPPING)])
+    tree = one(made, "tree")
+    assert made.fds == [IDMAP, "fifo"]
+    assert tree.num("idmap") == 1
+    assert tree.num("flags") == ops.BIND_RECURSIVE | flag
+    assert one(made, "bind").num("slot") == tree.num("slot")
+    assert one(made, "fifo").num("fd") == 1
+    assert index(made, "tree") < index(made, "unshare")
+
+
+def test_m12_mappings_of_the_container() -> None:
+    made = make(mounts=[mapped_bind("idmap"), mapped_bind("ridmap") | {"destination": "/n"}], linux=user_namespace())
+    assert made.fds == ["idmap:0 100000 65536:0 100000 65536", "fifo"]
+    assert [tree.num("idmap") for tree in opened(made)] == [1, 1]
+
+
+def test_m12_user_namespace_of_another_container() -> None:
+    joined = {"namespaces": namespaces(user="/proc/7/ns/user")}
+    made = make(mounts=[mapped_bind("idmap")], linux=joined)
+    assert made.fds[opened(made)[0].num("idmap") - 1] == "ns:user:/proc/7/ns/user"
+    assert made.fds.count("ns:user:/proc/7/ns/user") == 1
+
+
+def test_m12_no_mappings() -> None:
+    refused(config(mounts=[mapped_bind("idmap")]), "/mounts/0/options")
+
+
+def test_m12_of_a_new_file_system() -> None:
+    mount = {"destination": "/m", "type": "tmpfs", "uidMappings": MAPPING, "gidMappings": MAPPING}
+    made = make(mounts=[mount | {"options": ["idmap", "size=1m"]}])
+    assert one(made, "mount").num("idmap") == 1
+    assert one(made, "mount").string("data") == b"size=1m"
+    refused(config(mounts=[mount | {"type": "cgroup", "destination": "/c"}]), "/mounts/0")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("0:7:10 20:30:1", IDMAP),
+        ("u:0:1:2 g:3:4:5", "idmap:0 1 2:3 4 5"),
+        ("b:0:1:2", "idmap:0 1 2:0 1 2"),
+        ("/proc/9/ns/user", "ns:user:/proc/9/ns/user"),
+    ],
+)
+def test_m16_m12_idmap_of_mount8(words: str, name: str) -> None:
+    made = make(mounts=[mapped_bind(f"X-mount.idmap={words}")])
+    assert made.fds == [name, "fifo"]
+
+
+def test_m12_more_maps_than_nsexec_takes_descriptors() -> None:
+    def mapping(number: int) -> list[dict[str, int]]:
+        return [{"containerID": 0, "hostID": number, "size": 1}]
+
+    mounts = [mapped_bind(uidMappings=mapping(n), gidMappings=mapping(n)) for n in range(ops.MAX_FDS)]
+    with pytest.raises(errors.InvalidConfig, match="descriptors"):
+        make(mounts=mounts)
+    assert len(make(mounts=mounts[:-1]).fds) == ops.MAX_FDS
 
 
 def test_source_of_a_file_system_defaults_to_its_type() -> None:

@@ -1,0 +1,96 @@
+"""What few mounts ask for: mapped ids (row M12) and mount(8)'s X-mount options (row M16)."""
+
+from __future__ import annotations
+
+from pyoci import errors
+from pyoci.plan import mountopts, ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.plan.draft import Draft
+
+# who sees them on a mount that is not there (nofail) would change the root file system
+_ON_ROOT = ("subdir", "owner", "group", "mode")
+
+
+def idmap(draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], where: str) -> int:
+    """The idmap number of the mount's op, 0 when the ids are not to be mapped.
+
+    The maps are the mount's own, else those of the container's user namespace, else there is an error.
+    Mappings without the option count as "idmap", as with runc.  Raises InvalidConfig.
+    """
+    if "idmap" in wanted.extra:
+        name = _from_words(wanted.extra["idmap"], where)
+    elif mount.get("uidMappings") or mount.get("gidMappings"):
+        name = _name(mount.get("uidMappings"), mount.get("gidMappings"))
+    elif not wanted.idmap:
+        return 0
+    elif draft.namespaces.get("user"):
+        name = f"ns:user:{draft.namespaces['user']}"
+    elif draft.linux.get("uidMappings"):
+        name = _name(draft.linux["uidMappings"], draft.linux.get("gidMappings"))
+    else:
+        raise errors.InvalidConfig(
+            "the ids of a mount cannot be mapped without mappings",
+            where=f"{where}/options",
+            hint="give the mount uidMappings and gidMappings, or the container a user namespace",
+        )
+    return draft.descriptor(name) + 1
+
+
+def _name(uids: list[dict[str, Any]] | None, gids: list[dict[str, Any]] | None) -> str:
+    return f"idmap:{_lines(uids)}:{_lines(gids)}"
+
+
+def _lines(mappings: list[dict[str, Any]] | None) -> str:
+    return ",".join([f"{m['containerID']} {m['hostID']} {m['size']}" for m in mappings or ()])
+
+
+def _from_words(text: str, where: str) -> str:
+    """X-mount.idmap: a user namespace file, or words TYPE:ID-MOUNT:ID-HOST:RANGE, TYPE b (both), u or g."""
+    if text.startswith("/"):
+        return f"ns:user:{text}"
+    maps: dict[str, list[str]] = {"u": [], "g": []}
+    for word in text.split():
+        kind, *numbers = word.split(":") if word[:1].isalpha() else ("b", *word.split(":"))
+        if kind not in ("b", "u", "g") or len(numbers) != 3 or not all(n.isascii() and n.isdigit() for n in numbers):
+            maps = {}
+            break
+        for key in "ug" if kind == "b" else kind:
+            maps[key].append(" ".join(numbers))
+    if not any(maps.values()):
+        raise errors.InvalidConfig(f"X-mount.idmap cannot be {text!r}", where=f"{where}/options")
+    return f"idmap:{','.join(maps['u'])}:{','.join(maps['g'])}"
+
+
+def before(wanted: mountopts.Wanted, dest: str, where: str) -> list[ops.Op]:
+    """What comes before the mount: its directory with a mode of its own."""
+    if "mkdir" not in wanted.extra:
+        return []
+    mode = mountopts.octal(wanted.extra["mkdir"] or "755")
+    return [ops.op("mkdir", dest, mode=mode or 0, where=where)]
+
+
+def after(wanted: mountopts.Wanted, dest: str, where: str) -> list[ops.Op]:
+    """What comes after it: a part of it shown instead, and the owner and mode of its root."""
+    asked = [name for name in _ON_ROOT if name in wanted.extra]
+    if asked and wanted.nofail:
+        raise errors.InvalidConfig(f"X-mount.{asked[0]} cannot be combined with nofail", where=f"{where}/options")
+    steps = []
+    if "subdir" in wanted.extra:
+        steps.append(ops.op("subdir", dest, wanted.extra["subdir"], where=where))
+    if any(name != "subdir" for name in asked):
+        mode = mountopts.octal(wanted.extra.get("mode", ""))
+        steps.append(
+            ops.op(
+                "own",
+                dest,
+                uid=int(wanted.extra.get("owner", ops.UNCHANGED)),
+                gid=int(wanted.extra.get("group", ops.UNCHANGED)),
+                mode=ops.UNCHANGED if mode is None else mode,
+                where=where,
+            )
+        )
+    return steps
