@@ -1,0 +1,74 @@
+"""The system calls that Python's os has not: mount, openat2 and kin, by ctypes.
+
+Only what storage needs.  Every function raises OSError with the path it was about.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import threading
+
+MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x4000, 0x40000
+MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
+CLONE_FS, CLONE_NEWNS, CLONE_NEWUSER = 0x200, 0x20000, 0x10000000
+RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
+_OPENAT2 = 437  # the same on every architecture, as all system calls since 5.1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+# ctypes would pass int: mount's flags are unsigned long, syscall's arguments are long
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+_libc.syscall.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_long]
+_libc.syscall.restype = ctypes.c_long
+
+
+def _check(result: int, path: str | bytes = "") -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path or None)
+    return result
+
+
+def open_in_root(root: int, path: bytes, flags: int) -> int:
+    """openat2(2): open `path` below the directory `root` as if that were "/"; symlinks and .. do not leave it.
+
+    Gives a descriptor, close-on-exec.  ValueError when there is a NUL in the path.
+    """
+    if b"\0" in path:
+        raise ValueError("a NUL in a path")
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    return _check(_libc.syscall(_OPENAT2, root, path or b".", how, len(how)), path)
+
+
+def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "", *, directory: str = "/") -> None:
+    """mount(2), with `directory` as the working directory, so that the names in `data` can be short.
+
+    The working directory of the process stays what it is: this happens in a thread that has one of its own.
+    """
+    failed: list[OSError] = []
+
+    def call() -> None:
+        try:
+            _check(_libc.unshare(CLONE_FS))
+            os.chdir(directory)
+            words = [os.fsencode(word) for word in (source, target, fstype)]
+            _check(_libc.mount(*words, flags, os.fsencode(data) or None), target)
+        except OSError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+
+
+def umount(target: str) -> None:
+    """umount2(2), lazily, following no symlink at the end."""
+    _check(_libc.umount2(os.fsencode(target), MNT_DETACH | UMOUNT_NOFOLLOW), target)
+
+
+def sync_file_system(fd: int) -> None:
+    """syncfs(2): everything of the file system that the descriptor is on."""
+    _check(_libc.syncfs(fd))

@@ -1,0 +1,152 @@
+"""Unpacked layers, by their diff id (the digest of the tar): shared by every image that has them.
+
+Not by the chain id that the image-spec has for snapshots: a layer is unpacked alone, so what lies below it makes no
+difference to what is on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+from pyoci.mydocker import calls, errors, records, rootless, streams, untar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO
+
+    from pyoci.mydocker.paths import Paths
+
+_NAME = 32  # hex digits: short, since all of them have to fit in one page for mount(2), and still no collision
+MOST = 110  # layers of one image: as many as that page holds
+
+
+class Layers:
+    """ROOT/layers."""
+
+    def __init__(self, paths: Paths, limits: untar.Limits | None = None) -> None:
+        self.directory = paths.layers
+        self.limits = limits or untar.Limits()
+        self.warnings: list[str] = []
+
+    def name(self, diff_id: str) -> str:
+        """The directory of a layer, relative to `directory`."""
+        return diff_id.removeprefix("sha256:")[:_NAME]
+
+    def has(self, diff_id: str) -> bool:
+        """Whether it is there, whole."""
+        return os.path.exists(f"{self.directory}/{self.name(diff_id)}/layer.json")
+
+    def size(self, diff_id: str) -> int:
+        """Bytes of its tar, as unpacked.  0 for a layer that is not there."""
+        try:
+            found = records.read(f"{self.directory}/{self.name(diff_id)}/layer.json").get("size")
+        except (FileNotFoundError, records.Broken):
+            return 0
+        return found if isinstance(found, int) else 0
+
+    def unpack(self, file: IO[bytes], diff_id: str) -> None:
+        """Unpack a layer from its blob, unless it is there.  Raises errors.Hostile, errors.StorageError.
+
+        Two commands may do so at the same time: the second finds the first one's when it is done.
+        """
+        if self.has(diff_id):
+            return
+        temporary = tempfile.mkdtemp(prefix=".tmp-", dir=self.directory)
+        try:
+            size = self._fill(f"{temporary}/diff", file, diff_id)
+            records.write(f"{temporary}/layer.json", {"diff_id": diff_id, "size": size})
+            _sync_file_system(temporary)
+            self._publish(temporary, diff_id)
+        finally:
+            remove_tree(temporary)
+
+    def _fill(self, directory: str, file: IO[bytes], diff_id: str) -> int:
+        os.mkdir(directory, 0o755)
+        os.chmod(directory, 0o755)
+        reader = streams.HashingReader(streams.decompressed(file), "the layer", self.limits.size)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            unpacker = untar.Unpacker(fd, self.limits, userns=rootless.active())
+            unpacker.unpack(reader)
+        finally:
+            os.close(fd)
+        reader.drain()
+        if reader.digest != diff_id:
+            raise errors.Hostile(f"the layer's tar has the digest {reader.digest}, the image says {diff_id}")
+        self.warnings += unpacker.warnings
+        return reader.count
+
+    def _publish(self, temporary: str, diff_id: str) -> None:
+        target = f"{self.directory}/{self.name(diff_id)}"
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            if not self.has(diff_id):  # what is there without its record is no layer
+                raise
+        records.sync_directory(self.directory)
+
+    def path(self, diff_id: str) -> str:
+        """The directory with the files.  Raises errors.NotFound."""
+        if not self.has(diff_id):
+            raise errors.NotFound(f"the layer {diff_id} is missing", hint="pull or load the image again")
+        return f"{self.directory}/{self.name(diff_id)}/diff"
+
+    def sweep(self, keep: set[str]) -> int:
+        """Remove every layer that is not in `keep` (diff ids); gives the bytes.  The caller holds the content lock."""
+        names = {self.name(diff_id) for diff_id in keep}
+        freed = 0
+        for name in os.listdir(self.directory):
+            if name in names:
+                continue
+            path = f"{self.directory}/{name}"
+            try:
+                found = records.read(f"{path}/layer.json").get("size", 0)
+                freed += found if isinstance(found, int) else 0
+            except (FileNotFoundError, NotADirectoryError, records.Broken):
+                pass
+            # not under its name while it is half removed
+            doomed = path if name.startswith(".tmp-") else f"{self.directory}/.tmp-{os.getpid()}-{name}"
+            os.rename(path, doomed)
+            remove_tree(doomed)
+        return freed
+
+
+def remove_tree(path: str) -> None:
+    """A directory of ours and all in it, following no symlink; no error when it is not there.
+
+    Raises errors.StorageError, and removes nothing, when something is mounted in it.
+    """
+    for point in mounts_below(path):
+        raise errors.StorageError(f"cannot remove {path}: {point} is mounted", hint="unmount it")
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise errors.StorageError(f"cannot remove {error.filename}: {error.strerror}") from None
+
+
+def mounts_below(path: str) -> list[str]:
+    """Mount points at or below a path, the last mounted first."""
+    real = os.path.realpath(path)
+    with open("/proc/self/mountinfo", "rb") as file:
+        points = [os.fsdecode(_unescape(line.split(b" ")[4])) for line in file]
+    return [point for point in reversed(points) if point == real or point.startswith(f"{real}/")]
+
+
+def _unescape(text: bytes) -> bytes:
+    """proc(5): space, tab, newline and backslash are octal."""
+    for octal, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+        text = text.replace(octal, character)
+    return text
+
+
+def _sync_file_system(path: str) -> None:
+    """Thousands of files at once: one flush for all, before the directory gets its name."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        calls.sync_file_system(fd)
+    finally:
+        os.close(fd)

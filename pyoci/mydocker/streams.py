@@ -1,0 +1,127 @@
+"""Bytes on their way: hashed, counted, limited, compressed and decompressed."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import zlib
+
+from pyoci.mydocker import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO, Protocol
+
+    class Readable(Protocol):
+        def read(self, size: int, /) -> bytes: ...
+
+    class Writable(Protocol):
+        def write(self, data: bytes, /) -> object: ...
+
+
+CHUNK = 1 << 20
+_WINDOW = 1 << 27  # bytes a zstd frame may make us remember: what `zstd --long` allows
+_GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
+
+
+class HashingReader:
+    """Reads from a stream; hashes and counts what went through, and ends when it is too much.
+
+    what:  str, for the error
+    limit: int, bytes
+    """
+
+    def __init__(self, source: Readable, what: str, limit: int) -> None:
+        self.source = source
+        self.what = what
+        self.limit = limit
+        self.count = 0
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = CHUNK, /) -> bytes:
+        """Raises errors.Hostile beyond the limit or when the compressed data are damaged."""
+        try:
+            data = self.source.read(size)
+        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+            raise errors.Hostile(f"{self.what} is damaged: {error}") from None
+        except OSError as error:
+            if error.errno is None:  # bz2 and gzip say so without a number
+                raise errors.Hostile(f"{self.what} is damaged: {error}") from None
+            raise
+        self._hash.update(data)
+        self.count += len(data)
+        if self.count > self.limit:
+            raise errors.Hostile(f"{self.what} is larger than {self.limit} bytes")
+        return data
+
+    def drain(self) -> None:
+        """Read to the end: the digest is that of everything."""
+        while self.read(CHUNK):
+            pass
+
+    @property
+    def digest(self) -> str:
+        """sha256:... of what was read so far."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+class HashingWriter:
+    """Writes to a file; hashes and counts what went through."""
+
+    def __init__(self, target: Writable) -> None:
+        self.target = target
+        self.count = 0
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes, /) -> int:
+        """All of it."""
+        self.target.write(data)
+        self._hash.update(data)
+        self.count += len(data)
+        return len(data)
+
+    @property
+    def digest(self) -> str:
+        """sha256:... of what was written so far."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def decompressed(file: IO[bytes]) -> Readable:
+    """What a file holds, by its first bytes: gzip, zstd, bzip2, xz, or as it is.  The file can seek."""
+    start = file.tell()
+    magic = file.read(6)
+    file.seek(start)
+    if magic.startswith(_GZIP):
+        return gzip.GzipFile(fileobj=file)
+    if magic.startswith(_BZIP2):
+        return bz2.BZ2File(file)
+    if magic.startswith(_XZ):
+        return lzma.LZMAFile(file)
+    if magic.startswith(_ZSTD):
+        return _Zstd(file)
+    return file
+
+
+class _Zstd:
+    """A zstd stream whose faults are those of the other formats."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        import zstandard
+
+        self.error = zstandard.ZstdError
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+        self.reader = decompressor.stream_reader(file, read_across_frames=True)
+
+    def read(self, size: int, /) -> bytes:
+        """As a file; EOFError for what is no zstd."""
+        try:
+            return self.reader.read(size)
+        except self.error as error:
+            raise EOFError(str(error)) from None
+
+
+def compressor(file: IO[bytes]) -> gzip.GzipFile:
+    """gzip as layers have it: no name, no time, so that the same content has the same digest."""
+    return gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)

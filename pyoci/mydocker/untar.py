@@ -1,0 +1,419 @@
+"""A layer's tar, unpacked into an empty directory of its own.  Everything in it may have been written to hurt.
+
+tarfile reads the format, bounded; what it says is not believed.  A path is walked by openat2(2) below the
+directory's descriptor, as if that were "/", so that neither .. nor a symlink of the same layer leads out; the
+last component is never followed.  What an overlay mount reads as its own (trusted.overlay.*) is dropped.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tarfile
+
+from pyoci.mydocker import calls, errors, streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.mydocker.streams import Readable
+
+_WHITEOUT = b".wh."
+_OPAQUE = b".wh..wh..opq"
+_RESERVED = b".wh..wh."  # aufs' own
+_XATTR = "SCHILY.xattr."
+_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+_NAME_MAX, _PATH_MAX = 255, 4095
+_EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_EXTENDED_LIMIT = 1 << 20  # bytes of one extended header, which tarfile reads into memory
+_LATEST = 1 << 33  # seconds; a time beyond is a mistake
+_ZEROS = bytes(streams.CHUNK)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE)
+
+
+class Limits:
+    """What a layer may be at most.
+
+    entries: int, members of the tar
+    size:    int, bytes of the tar, and of one file with its holes
+    depth:   int, directories below each other
+    """
+
+    def __init__(self, entries: int = 2_000_000, size: int = 64 << 30, depth: int = 128) -> None:
+        self.entries = entries
+        self.size = size
+        self.depth = depth
+
+
+class _Header(tarfile.TarInfo):
+    """A header that is refused in place of being taken for the end, and whose extensions fit in memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors_: str) -> _Header:
+        try:
+            found = super().frombuf(buf, encoding, errors_)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise errors.Hostile(f"the tar is damaged: {error}") from None
+        if found.size < 0:
+            raise errors.Hostile(f"the tar is damaged: {found.name[:80]!r} has the size {found.size}")
+        if found.type in _EXTENDED and found.size > _EXTENDED_LIMIT:
+            raise errors.Hostile(f"the tar has an extended header of {found.size} bytes")
+        return found
+
+
+class Unpacker:
+    """Unpacks one tar below one directory.
+
+    root:     int, descriptor of the empty directory; stays the caller's
+    userns:   bool, in the user namespace of an ordinary user: xattrs of overlay are user.*, no devices
+    warnings: list of str, what could not be kept
+    """
+
+    def __init__(self, root: int, limits: Limits, *, userns: bool = False) -> None:
+        self.root = root
+        self.limits = limits
+        self.userns = userns
+        self.opaque = "user.overlay.opaque" if userns else "trusted.overlay.opaque"
+        self.warnings: list[str] = []
+        self._parent_path: bytes | None = None
+        self._parent_fd = -1
+        self._times: list[tuple[bytes, float]] = []
+
+    # -- the whole ----------------------------------------------------------------------------
+
+    def unpack(self, stream: Readable) -> None:
+        """Every member, in order.  Raises errors.Hostile, errors.StorageError; the directory is then half full."""
+        count = 0
+        try:
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, errorlevel=2) as tar:  # type: ignore[call-overload]
+                while (member := tar.next()) is not None:
+                    count += 1
+                    if count > self.limits.entries:
+                        raise errors.Hostile(f"the tar has more than {self.limits.entries} entries")
+                    self._member(tar, member)
+                    tar.members.clear()  # it would remember them all
+            self._set_times()
+        except (tarfile.TarError, EOFError, RecursionError) as error:
+            raise errors.Hostile(f"the tar is damaged: {error}") from None
+        finally:
+            self._forget_parent()
+
+    def _member(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        """One member, with its name in every error."""
+        try:
+            self._place(tar, member)
+        except OSError as error:
+            kind = errors.StorageError if error.errno in _DISK else errors.Hostile
+            raise kind(f"cannot unpack {member.name[:200]!r}: {error.strerror}") from None
+        except (ValueError, OverflowError, UnicodeError) as error:
+            raise errors.Hostile(f"cannot unpack {member.name[:200]!r}: {error}") from None
+
+    def _place(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        parts = split(member.name, self.limits.depth)
+        if not parts:
+            if not member.isdir():
+                raise ValueError("the root can only be a directory")
+            self._finish_directory(
+                os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.root), member, b"."
+            )
+            return
+        if any(part.startswith(_WHITEOUT) for part in parts[:-1]):
+            raise ValueError("something below a whiteout")
+        parent, name = self._parent(parts[:-1]), parts[-1]
+        if name.startswith(_WHITEOUT):
+            self._whiteout(parent, name)
+        elif member.isdir():
+            self._directory(parent, name, member, b"/".join(parts))
+        else:
+            self._clear(parent, name)
+            self._other(tar, member, parent, name)
+
+    def _other(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
+        """What is no directory and no whiteout; nothing of that name is there."""
+        if member.isreg():
+            self._file(tar, member, parent, name)
+        elif member.issym():
+            os.symlink(_encode(member.linkname), name, dir_fd=parent)
+            self._own(parent, name, member)
+        elif member.islnk():
+            self._hard_link(member, parent, name)
+        elif member.ischr() or member.isblk() or member.isfifo():
+            self._node(member, parent, name)
+        else:
+            raise ValueError(f"a member of the type {member.type!r}")
+
+    # -- directories --------------------------------------------------------------------------
+
+    def _parent(self, parts: list[bytes]) -> int:
+        """The descriptor of a directory below the root, made where it is missing; ours until the next call.
+
+        The last one is kept. It cannot be replaced meanwhile: a member that does so has another parent.
+        """
+        path = b"/".join(parts)
+        if path != self._parent_path:
+            self._forget_parent()
+            self._parent_fd = self._open_parent(parts)
+            self._parent_path = path
+        return self._parent_fd
+
+    def _open_parent(self, parts: list[bytes]) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        try:
+            fd = calls.open_in_root(self.root, b"/".join(parts), flags)
+        except FileNotFoundError:
+            fd = self._make_parents(parts)
+        self._check_depth(fd)
+        return fd
+
+    def _make_parents(self, parts: list[bytes]) -> int:
+        """Each from the root: a symlink on the way may lead elsewhere in it."""
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        fd = calls.open_in_root(self.root, b"", flags)
+        for number, part in enumerate(parts, 1):
+            path = b"/".join(parts[:number])
+            try:
+                try:
+                    below = calls.open_in_root(self.root, path, flags)
+                except FileNotFoundError:
+                    os.mkdir(part, 0o755, dir_fd=fd)
+                    below = calls.open_in_root(self.root, path, flags)
+            finally:
+                os.close(fd)
+            fd = below
+        return fd
+
+    def _check_depth(self, fd: int) -> None:
+        """Symlinks in a path make it deeper than it looks; what is too deep could not be removed again."""
+        below = os.readlink(f"/proc/self/fd/{fd}")[len(os.readlink(f"/proc/self/fd/{self.root}")) :]
+        if below.count("/") > self.limits.depth or len(below) > _PATH_MAX:
+            os.close(fd)
+            raise ValueError(f"deeper than {self.limits.depth} directories")
+
+    def _forget_parent(self) -> None:
+        if self._parent_fd >= 0:
+            os.close(self._parent_fd)
+        self._parent_fd, self._parent_path = -1, None
+
+    def _directory(self, parent: int, name: bytes, member: tarfile.TarInfo, path: bytes) -> None:
+        found = _look(parent, name)
+        hidden = found is not None and _is_whiteout(found)
+        if found is not None and not stat.S_ISDIR(found.st_mode):
+            os.unlink(name, dir_fd=parent)
+            found = None
+        if found is None:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        if hidden:  # removed, then made anew: nothing of the layers below shows in it
+            os.setxattr(fd, self.opaque, b"y")
+        self._finish_directory(fd, member, path)
+
+    def _finish_directory(self, fd: int, member: tarfile.TarInfo, path: bytes) -> None:
+        try:
+            self._attributes(fd, member)
+        finally:
+            os.close(fd)
+        self._times.append((path, member.mtime))
+
+    def _set_times(self) -> None:
+        """At the end, because making a file in a directory changes its time."""
+        for path, mtime in reversed(self._times):
+            try:
+                fd = calls.open_in_root(self.root, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            except OSError:
+                continue  # replaced by a later member
+            try:
+                os.utime(fd, ns=_nanoseconds(mtime))
+            finally:
+                os.close(fd)
+
+    # -- whiteouts ----------------------------------------------------------------------------
+
+    def _whiteout(self, parent: int, name: bytes) -> None:
+        """`.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` everything of the directory there."""
+        if name == _OPAQUE:
+            os.setxattr(parent, self.opaque, b"y")
+            return
+        if name.startswith(_RESERVED):
+            return
+        hidden = name.removeprefix(_WHITEOUT)
+        if hidden in (b"", b".", b".."):
+            raise ValueError("a whiteout of no name")
+        found = _look(parent, hidden)
+        if found is None:
+            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
+        elif stat.S_ISDIR(found.st_mode):  # what this layer brings stays
+            fd = os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            try:
+                os.setxattr(fd, self.opaque, b"y")
+            finally:
+                os.close(fd)
+
+    def _clear(self, parent: int, name: bytes) -> None:
+        """A later member of a name replaces the earlier."""
+        found = _look(parent, name)
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            shutil.rmtree(name, dir_fd=parent)
+        elif found is not None:
+            os.unlink(name, dir_fd=parent)
+
+    # -- files --------------------------------------------------------------------------------
+
+    def _file(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=parent)
+        try:
+            self._content(tar, member, fd)
+            self._attributes(fd, member)
+            os.utime(fd, ns=_nanoseconds(member.mtime))
+        finally:
+            os.close(fd)
+
+    def _content(self, tar: tarfile.TarFile, member: tarfile.TarInfo, fd: int) -> None:
+        """The data, from the stream; runs of zeros and what the tar calls sparse become holes."""
+        if not 0 <= member.size <= self.limits.size:
+            raise ValueError(f"a file of {member.size} bytes")
+        source: Any = tar.fileobj
+        source.seek(member.offset_data)
+        end = 0
+        sparse: Any = member.sparse  # what the stubs say of it is wrong: pairs of offset and size
+        for offset, size in sparse or [(0, member.size)]:
+            if not end <= offset <= offset + size <= member.size:
+                raise ValueError("its map of holes is wrong")
+            end = offset + size
+            _copy(source, fd, offset, size)
+        os.ftruncate(fd, member.size)
+
+    def _hard_link(self, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
+        """To something of the same layer, which is looked up under the root as well."""
+        parts = split(member.linkname, self.limits.depth)
+        if not parts:
+            raise ValueError("a hard link to the root")
+        try:
+            above = calls.open_in_root(self.root, b"/".join(parts[:-1]), os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise ValueError(f"a hard link to {member.linkname[:200]!r}: {error.strerror}") from None
+        try:
+            found = _look(above, parts[-1])
+            if found is None or _is_whiteout(found) or stat.S_ISDIR(found.st_mode):
+                raise ValueError(f"a hard link to {member.linkname[:200]!r}, which is no file of this layer")
+            os.link(parts[-1], name, src_dir_fd=above, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(above)
+
+    def _node(self, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
+        kind = stat.S_IFIFO if member.isfifo() else stat.S_IFCHR if member.ischr() else stat.S_IFBLK
+        major, minor = (0, 0) if member.isfifo() else (member.devmajor, member.devminor)
+        if kind == stat.S_IFCHR and major == 0 and minor == 0:
+            raise ValueError("the device 0:0 is a whiteout")
+        if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
+            raise ValueError(f"the device {major}:{minor}")
+        if self.userns and kind != stat.S_IFIFO:
+            self.warnings.append(f"left out the device {member.name[:200]!r}: an ordinary user cannot make it")
+            return
+        os.mknod(name, kind, os.makedev(major, minor), dir_fd=parent)
+        self._own(parent, name, member)
+        os.chmod(_beside(parent, name), member.mode & 0o7777)
+
+    # -- attributes ---------------------------------------------------------------------------
+
+    def _own(self, parent: int, name: bytes, member: tarfile.TarInfo) -> None:
+        """Owner and time of what cannot be opened."""
+        os.chown(name, *_owner(member), dir_fd=parent, follow_symlinks=False)
+        os.utime(name, ns=_nanoseconds(member.mtime), dir_fd=parent, follow_symlinks=False)
+
+    def _attributes(self, fd: int, member: tarfile.TarInfo) -> None:
+        """Owner, then mode (chown clears set-uid), then xattrs (chown clears capabilities)."""
+        os.fchown(fd, *_owner(member))
+        os.fchmod(fd, member.mode & 0o7777)
+        for key, value in member.pax_headers.items():
+            if not key.startswith(_XATTR):
+                continue
+            name = key.removeprefix(_XATTR)
+            if not is_kept(name):
+                continue
+            try:
+                os.setxattr(fd, name, _encode(value))
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
+                    raise
+                self.warnings.append(f"left out the attribute {name} of {member.name[:200]!r}: {error.strerror}")
+
+
+def is_kept(xattr: str) -> bool:
+    """Whether an extended attribute belongs to the file, and not to the kernel, overlayfs or a security module."""
+    if xattr.startswith("user."):
+        return not xattr.startswith("user.overlay.")
+    return xattr == "security.capability" or xattr in _ACLS
+
+
+def split(name: str, depth: int) -> list[bytes]:
+    """The components of a member's name; [] is the root.  A leading slash means nothing.  Raises ValueError."""
+    data = _encode(name)
+    if len(data) > _PATH_MAX:
+        raise ValueError(f"a path of {len(data)} bytes")
+    parts = [part for part in data.split(b"/") if part not in (b"", b".")]
+    if b".." in parts:
+        raise ValueError("a path with ..")
+    if len(parts) > depth:
+        raise ValueError(f"deeper than {depth} directories")
+    if any(len(part) > _NAME_MAX for part in parts):
+        raise ValueError("a name of more than 255 bytes")
+    return parts
+
+
+def _encode(text: str) -> bytes:
+    """The bytes that tarfile read: the user's locale has no say in them."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _look(parent: int, name: bytes) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _is_whiteout(found: os.stat_result) -> bool:
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
+
+
+def _beside(parent: int, name: bytes) -> bytes:
+    """A path for calls that take no directory; the node was made by us a moment ago."""
+    return b"/proc/self/fd/%d/%s" % (parent, name)
+
+
+def _owner(member: tarfile.TarInfo) -> tuple[int, int]:
+    """Numbers only; -1 would mean "leave it"."""
+    for number in (member.uid, member.gid):
+        if not 0 <= number < 0xFFFFFFFF:
+            raise ValueError(f"the owner {number}")
+    return member.uid, member.gid
+
+
+def _nanoseconds(mtime: float) -> tuple[int, int]:
+    """(atime, mtime); a time that is none is the beginning of time."""
+    value = int(mtime * 1_000_000_000) if 0 <= mtime < _LATEST else 0
+    return value, value
+
+
+def _copy(source: Readable, fd: int, offset: int, size: int) -> None:
+    """size bytes of the stream to an offset of a file."""
+    while size:
+        data = source.read(min(size, streams.CHUNK))
+        if not data:
+            raise EOFError("unexpected end of data")
+        if data != _ZEROS[: len(data)]:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(fd, data[written:] if written else data, offset + written)
+        offset += len(data)
+        size -= len(data)
