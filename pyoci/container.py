@@ -18,7 +18,7 @@ from pyoci.host.state import default_root
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builtins import list as List  # noqa: N812
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Self
 
     from pyoci.plan import Plan
@@ -164,6 +164,29 @@ class Container:
     def pidfd(self) -> int:
         """The same as fileno()."""
         return self.fileno()
+
+    def stats(self) -> dict[str, Any]:
+        """What the container uses, as an event of `runc events`: {"type": "stats", "id": ID, "data": {...}}.
+
+        Raises errors.WrongState when it has stopped.
+        """
+        from pyoci import container_events
+
+        with self._directory() as directory:
+            record = directory.load()
+            container_events.running(self.id, directory.status(record))
+            return container_events.read(record, self.id)
+
+    def events(self, interval: float = 5.0) -> Iterator[dict[str, Any]]:
+        """Statistics every interval seconds as stats() has them, and {"type": "oom", "id": ID} whenever the kernel
+        kills for want of memory, until the container ends.  Raises errors.WrongState when it has stopped.
+        """
+        from pyoci import container_events
+
+        with self._directory() as directory:
+            record = directory.load()
+            container_events.running(self.id, directory.status(record))
+        return container_events.follow(record, self.id, self._process(record), interval)
 
     # -- changing -----------------------------------------------------------------------------
 

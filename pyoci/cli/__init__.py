@@ -29,6 +29,7 @@ VERBS = {
     "exec": "run another process in a container",
     "list": "list containers",
     "ps": "show the processes of a container",
+    "events": "show what a container uses, as it changes",
     "pause": "stop all processes of a container",
     "update": "change the limits of a container",
     "resume": "let a paused container go on",

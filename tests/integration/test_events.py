@@ -1,0 +1,165 @@
+"""events: the form of runc, the numbers of the kernel, oom, and the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.harness import Box, pyoci_only, until, wait_for
+
+RUNC = shutil.which("runc", path="/usr/sbin:/usr/bin:/sbin:/bin")
+MIB = 1 << 20
+
+
+def stats(box: Box) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads(box.rt("events", "--stats", box.id).out)
+    assert event["type"] == "stats"
+    assert event["id"] == box.id
+    data: dict[str, Any] = event["data"]
+    return data
+
+
+def shape(value: Any) -> Any:
+    """Names and kinds, without the numbers."""
+    if isinstance(value, dict):
+        return {name: shape(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [shape(value[0])] if value else []
+    return type(value).__name__
+
+
+@pytest.mark.skipif(RUNC is None, reason="runc is not installed")
+def test_the_same_container_seen_by_runc(box: Box) -> None:
+    """Every field, with the same value where nothing moves: both read one cgroup.
+
+    runc only knows containers of its own, so it makes one in the cgroup below; a file that is read and written
+    fills the tables of block IO.
+    """
+    box.linux["resources"].update(
+        memory={"limit": 64 * MIB, "swap": 128 * MIB}, pids={"limit": 22}, cpu={"quota": 50000, "period": 100000}
+    )
+    box.linux["cgroupsPath"] = f"/{box.id}"
+    box.script("i=0; while [ $i != 20000 ]; do i=$((i+1)); done; exec sleep 100")
+    box.write()
+    assert RUNC
+    runc = [RUNC, "--root", str(box.directory / "runc")]
+    null = subprocess.DEVNULL
+    config = json.loads((box.bundle / "config.json").read_text())
+    config["process"]["rlimits"] = []
+    (box.bundle / "config.json").write_text(json.dumps(config))
+    try:
+        subprocess.run(
+            [*runc, "run", "--detach", "--bundle", str(box.bundle), box.id],
+            check=True,
+            stdin=null,
+            stdout=null,
+            stderr=null,
+            timeout=20,
+        )
+        pid = json.loads(subprocess.check_output([*runc, "state", box.id]))["pid"]
+        until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "the script")
+        ours = our_view(box, pid)
+        theirs = json.loads(subprocess.check_output([*runc, "events", "--stats", box.id]))["data"]
+    finally:
+        subprocess.run([*runc, "delete", "--force", box.id], check=False, timeout=20)
+    assert shape(ours) == shape(theirs)
+    assert ours == theirs
+    assert json.dumps(ours) == json.dumps(theirs), "the order of the fields"
+
+
+def our_view(box: Box, pid: int) -> dict[str, Any]:
+    """What pyoci says of a cgroup and a process that it did not make."""
+    from pyoci.host import facts, stats
+    from pyoci.plan import cgroup
+    from pyoci.plan.options import Options
+
+    plan = cgroup.make({"linux": {"cgroupsPath": f"/{box.id}"}}, facts.read(), Options(box.id, str(box.bundle)))
+    assert plan
+    return stats.read(plan.record, pid)
+
+
+def test_stats_are_those_of_the_kernel(box: Box) -> None:
+    box.linux["resources"].update(memory={"limit": 64 * MIB}, pids={"limit": 22})
+    box.script("head -c 3000000 /dev/zero > /dev/shm/file; exec sleep 100")
+    box.up()
+    until(lambda: stats(box)["memory"]["cache"] >= 3000000, "the file")
+    data = stats(box)
+    assert data["memory"]["usage"]["limit"] == 64 * MIB
+    assert data["memory"]["usage"]["usage"] > 3000000
+    assert data["pids"] == {"current": 1, "limit": 22}
+    assert data["cpu"]["usage"]["total"] > 0
+
+
+def test_the_stream_ends_with_the_container(box: Box) -> None:
+    box.up()
+    stream = box.popen("events", "--interval", "100ms", box.id, stdout=subprocess.PIPE)
+    assert stream.stdout
+    kinds = [json.loads(stream.stdout.readline())["type"] for _ in range(2)]
+    assert kinds == ["stats", "stats"]
+    pid = box.pid
+    box.kill("KILL")
+    wait_for(pid)
+    box.delete()  # runc waits for the end of the cgroup
+    assert stream.wait(20) == 0
+
+
+def test_oom(box: Box) -> None:
+    box.linux["resources"]["memory"] = {"limit": 16 * MIB, "swap": 16 * MIB}
+    box.mount("/data", "tmpfs", "tmpfs")
+    box.script("trap : TERM; sleep 100 & wait; tail -c 100000000 /dev/zero; sleep 100 & wait")
+    box.up()
+    stream = box.popen("events", "--interval", "1h", box.id, stdout=subprocess.PIPE)
+    assert stream.stdout
+    until(lambda: watches(stream.pid), "events to watch")
+    box.kill("TERM")
+    assert json.loads(stream.stdout.readline()) == {"type": "oom", "id": box.id}
+    box.delete("--force")
+    rest = [json.loads(line) for line in stream.stdout]
+    assert all(event["type"] == "oom" for event in rest)
+    assert stream.wait(20) == 0
+
+
+def watches(pid: int) -> bool:
+    """Whether a process has the file open that tells of OOM."""
+    try:
+        links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    except FileNotFoundError:
+        return False
+    return any(link.endswith(("memory.oom_control", "memory.events")) for link in links)
+
+
+@pyoci_only("1.1 sees no more than its own veth")
+def test_network(box: Box) -> None:
+    box.caps("CAP_NET_ADMIN")
+    box.up()
+    assert stats(box)["network_interfaces"] is None
+    if box.exec("ip", "link", "add", "dummy7", "type", "dummy", check=False).code:
+        subprocess.run(
+            ["nsenter", "-t", str(box.pid), "-n", "ip", "link", "add", "dummy7", "type", "bridge"], check=True
+        )
+    (interface,) = stats(box)["network_interfaces"]
+    assert interface == {
+        "Name": "dummy7",
+        **dict.fromkeys(("RxBytes", "RxPackets", "RxErrors", "RxDropped"), 0),
+        **dict.fromkeys(("TxBytes", "TxPackets", "TxErrors", "TxDropped"), 0),
+    }
+
+
+def test_of_a_container_that_does_not_run(box: Box) -> None:
+    assert "does not exist" in box.rt("events", "--stats", box.id, check=False).error
+    box.create()
+    assert stats(box)["pids"]["current"] == 1
+    box.finish()
+    assert f"container with id {box.id} is not running" in box.rt("events", box.id, check=False).error
+    assert "is not running" in box.rt("events", "--stats", box.id, check=False).error
+
+
+@pytest.mark.parametrize("interval", ["0", "0s", "-1s", "5", "x", "1y"])
+def test_intervals(box: Box, interval: str) -> None:
+    box.create()
+    assert box.rt("events", f"--interval={interval}", box.id, check=False).code == 1
