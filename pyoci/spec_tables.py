@@ -5,10 +5,9 @@ obj("required names", rule of the whole, name=rule of it ...).  Read it beside t
 
 from __future__ import annotations
 
-from pyoci import linux, spec_cross
+from pyoci import linux, spec_cross, spec_rare
 from pyoci.spec_kinds import (
     cgroup_path,
-    clos_id,
     cpuset,
     device_access,
     device_name,
@@ -16,11 +15,9 @@ from pyoci.spec_kinds import (
     host_name,
     id_list,
     key,
-    page_size,
     sysctl_name,
     unified_name,
     version,
-    weight,
 )
 from pyoci.spec_rules import (
     absolute,
@@ -36,11 +33,16 @@ from pyoci.spec_rules import (
     path,
     strings,
     text,
-    u16,
     u32,
     u64,
     word,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.spec_rules import Found, Rule
 
 ID = integer(0, 0xFFFFFFFE)  # 0xFFFFFFFF is -1: "leave unchanged" to the kernel
 MAJOR = integer(0, 0xFFF)  # what fits into dev_t of the system calls
@@ -52,6 +54,19 @@ MAPPINGS = array(
     spec_cross.mappings,
     most=340,  # user_namespaces(7)
 )
+
+
+def rare(name: str) -> Rule:
+    """A rule of spec_rare: most configs do not need it, and do not load it."""
+
+    def check(value: Any) -> Found:
+        found: Found = getattr(spec_rare, name)(value)
+        return found
+
+    return check
+
+
+SECCOMP = rare("SECCOMP")
 
 # -- process (config.md) ---------------------------------------------------------------------
 
@@ -77,35 +92,9 @@ PROCESS = obj(
     ),
     noNewPrivileges=boolean,
     oomScoreAdj=integer(-1000, 1000),
-    scheduler=obj(
-        "policy",
-        spec_cross.scheduler,
-        policy=enum(
-            "SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE"
-        ),
-        nice=integer(-20, 19),
-        priority=integer(0, 99),
-        flags=array(
-            enum(
-                "SCHED_FLAG_RESET_ON_FORK",
-                "SCHED_FLAG_RECLAIM",
-                "SCHED_FLAG_DL_OVERRUN",
-                "SCHED_FLAG_KEEP_POLICY",
-                "SCHED_FLAG_KEEP_PARAMS",
-                "SCHED_FLAG_UTIL_CLAMP_MIN",
-                "SCHED_FLAG_UTIL_CLAMP_MAX",
-            )
-        ),
-        runtime=u64,
-        deadline=u64,
-        period=u64,
-    ),
+    scheduler=rare("SCHEDULER"),
     selinuxLabel=word,
-    ioPriority=obj(
-        "class",
-        priority=integer(0, 7),
-        **{"class": enum("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")},
-    ),
+    ioPriority=rare("IO_PRIORITY"),
     execCPUAffinity=obj(initial=id_list, final=id_list),
     user=obj(
         "uid gid",
@@ -132,9 +121,6 @@ MOUNT = obj(
 )
 
 # -- linux.resources (config-linux.md) -------------------------------------------------------
-
-WEIGHTS = array(obj("major minor", major=MAJOR, minor=MINOR, weight=weight, leafWeight=weight))
-THROTTLES = array(obj("major minor rate", major=MAJOR, minor=MINOR, rate=u64))
 
 RESOURCES = obj(
     devices=array(
@@ -172,102 +158,11 @@ RESOURCES = obj(
         idle=integer(0, 1),
     ),
     pids=obj(limit=limit),
-    blockIO=obj(
-        weight=weight,
-        leafWeight=weight,
-        weightDevice=WEIGHTS,
-        throttleReadBpsDevice=THROTTLES,
-        throttleWriteBpsDevice=THROTTLES,
-        throttleReadIOPSDevice=THROTTLES,
-        throttleWriteIOPSDevice=THROTTLES,
-    ),
-    hugepageLimits=array(obj("pageSize limit", pageSize=page_size, limit=u64)),
-    network=obj(classID=u32, priorities=array(obj("name priority", name=device_name, priority=u32))),
-    rdma=mapping(obj("", spec_cross.rdma, hcaHandles=u32, hcaObjects=u32), word),
+    blockIO=rare("BLOCK_IO"),
+    hugepageLimits=rare("HUGEPAGE_LIMITS"),
+    network=rare("NETWORK"),
+    rdma=rare("RDMA"),
     unified=mapping(text, unified_name),
-)
-
-# -- linux.seccomp ---------------------------------------------------------------------------
-
-ACTION = enum(
-    "SCMP_ACT_KILL",
-    "SCMP_ACT_KILL_PROCESS",
-    "SCMP_ACT_KILL_THREAD",
-    "SCMP_ACT_TRAP",
-    "SCMP_ACT_ERRNO",
-    "SCMP_ACT_TRACE",
-    "SCMP_ACT_ALLOW",
-    "SCMP_ACT_LOG",
-    "SCMP_ACT_NOTIFY",
-)
-SECCOMP = obj(
-    "defaultAction",
-    spec_cross.seccomp,
-    defaultAction=ACTION,
-    defaultErrnoRet=u16,  # SECCOMP_RET_DATA, seccomp(2)
-    architectures=array(
-        enum(
-            "SCMP_ARCH_X86",
-            "SCMP_ARCH_X86_64",
-            "SCMP_ARCH_X32",
-            "SCMP_ARCH_ARM",
-            "SCMP_ARCH_AARCH64",
-            "SCMP_ARCH_MIPS",
-            "SCMP_ARCH_MIPS64",
-            "SCMP_ARCH_MIPS64N32",
-            "SCMP_ARCH_MIPSEL",
-            "SCMP_ARCH_MIPSEL64",
-            "SCMP_ARCH_MIPSEL64N32",
-            "SCMP_ARCH_PPC",
-            "SCMP_ARCH_PPC64",
-            "SCMP_ARCH_PPC64LE",
-            "SCMP_ARCH_S390",
-            "SCMP_ARCH_S390X",
-            "SCMP_ARCH_PARISC",
-            "SCMP_ARCH_PARISC64",
-            "SCMP_ARCH_RISCV64",
-            "SCMP_ARCH_LOONGARCH64",
-            "SCMP_ARCH_M68K",
-            "SCMP_ARCH_SH",
-            "SCMP_ARCH_SHEB",
-        )
-    ),
-    flags=array(
-        enum(
-            "SECCOMP_FILTER_FLAG_TSYNC",
-            "SECCOMP_FILTER_FLAG_LOG",
-            "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-        )
-    ),
-    listenerPath=path,
-    listenerMetadata=text,
-    syscalls=array(
-        obj(
-            "names action",
-            spec_cross.syscalls,
-            names=strings(least=1),
-            action=ACTION,
-            errnoRet=u16,
-            args=array(
-                obj(
-                    "index value op",
-                    index=integer(0, 5),
-                    value=u64,
-                    valueTwo=u64,
-                    op=enum(
-                        "SCMP_CMP_NE",
-                        "SCMP_CMP_LT",
-                        "SCMP_CMP_LE",
-                        "SCMP_CMP_EQ",
-                        "SCMP_CMP_GE",
-                        "SCMP_CMP_GT",
-                        "SCMP_CMP_MASKED_EQ",
-                    ),
-                )
-            ),
-        )
-    ),
 )
 
 # -- linux, the rest -------------------------------------------------------------------------
@@ -293,30 +188,8 @@ LINUX = obj(
     netDevices=mapping(obj(name=device_name), device_name, spec_cross.net_devices),
     cgroupsPath=cgroup_path,
     resources=RESOURCES,
-    intelRdt=obj(
-        closID=clos_id,
-        l3CacheSchema=text,
-        memBwSchema=text,
-        schemata=array(word),
-        enableMonitoring=boolean,
-        enableCMT=boolean,
-        enableMBM=boolean,
-    ),
-    memoryPolicy=obj(
-        "mode",
-        spec_cross.memory_policy,
-        mode=enum(
-            "MPOL_DEFAULT",
-            "MPOL_BIND",
-            "MPOL_INTERLEAVE",
-            "MPOL_WEIGHTED_INTERLEAVE",
-            "MPOL_PREFERRED",
-            "MPOL_PREFERRED_MANY",
-            "MPOL_LOCAL",
-        ),
-        nodes=id_list,
-        flags=array(enum("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES")),
-    ),
+    intelRdt=rare("INTEL_RDT"),
+    memoryPolicy=rare("MEMORY_POLICY"),
     sysctl=mapping(word, sysctl_name),
     seccomp=SECCOMP,
     rootfsPropagation=enum(*linux.PROPAGATION),
