@@ -183,8 +183,6 @@ int op_console(struct ctx *ctx, const struct op *op)
 		r = -errno;
 	if (r == 0 && op->num[3])
 		r = bind_console(ctx, slave);
-	if (r == 0 && ioctl(slave, TIOCSCTTY, 0) < 0)
-		r = -errno;
 	for (int i = 0; i < 3 && r == 0; i++)
 		r = dup2(slave, i) < 0 ? -errno : 0;
 	close(slave);
@@ -192,6 +190,14 @@ int op_console(struct ctx *ctx, const struct op *op)
 		send_msg(ctx, MSG_CONSOLE, 0, "", master);
 	close(master);
 	return r;
+}
+
+/* The session's own terminal: apart from `console`, since only the leader of the session may take it. */
+int op_ctty(struct ctx *ctx, const struct op *op)
+{
+	(void)ctx;
+	(void)op;
+	return ioctl(0, TIOCSCTTY, 0) < 0 ? -errno : 0;
 }
 
 /* -- tmpcopyup ------------------------------------------------------------------------------- */

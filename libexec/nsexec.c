@@ -287,14 +287,36 @@ static long clone_init(const struct ctx *ctx, bool *outside)
 	return pid;
 }
 
+static void shed(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* The child is going to be among hostile processes, and one that may trace it (CAP_SYS_PTRACE, no
+ * user namespace) opens what it has open: the host's procfs, its cgroups, our view of the root. */
+static void shed_host(struct ctx *ctx)
+{
+	shed(&ctx->proc);
+	shed(&ctx->null);
+	shed(&ctx->root);
+	for (int i = 0; i < ctx->nfds; i++)
+		shed(&ctx->fds[i]);
+	for (int i = 0; i < MAX_TREES; i++)
+		shed(&ctx->trees[i]);
+}
+
 /* The new pid and time namespaces hold children only.  CLONE_PARENT makes the child one of the
  * runtime's: no process of ours stays in between. */
 static int op_fork(struct ctx *ctx, const struct op *op)
 {
 	bool outside;
-	long pid = clone_init(ctx, &outside);
+	long pid;
 
-	(void)op;
+	if (op->num[0])
+		shed_host(ctx);
+	pid = clone_init(ctx, &outside);
 	if (pid < 0)
 		return -errno;
 	if (pid > 0) {
@@ -369,6 +391,7 @@ static handler *const handlers[] = {
 	[OP_MKNOD] = op_mknod,
 	[OP_SYMLINK] = op_symlink,
 	[OP_CONSOLE] = op_console,
+	[OP_CTTY] = op_ctty,
 	[OP_PIVOT] = op_pivot,
 	[OP_ROOT_HERE] = op_root_here,
 	[OP_SUBDIR] = op_subdir,

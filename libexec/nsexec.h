@@ -45,6 +45,7 @@ enum op_code {
 	OP_ROOT_HERE = 23,
 	OP_SUBDIR = 24,
 	OP_OWN = 25,
+	OP_CTTY = 26,
 	OP_HOSTNAME = 30,
 	OP_DOMAINNAME = 31,
 	OP_SYSCTL = 32,
@@ -171,6 +172,7 @@ int op_mkdir(struct ctx *ctx, const struct op *op);
 int op_mknod(struct ctx *ctx, const struct op *op);
 int op_symlink(struct ctx *ctx, const struct op *op);
 int op_console(struct ctx *ctx, const struct op *op);
+int op_ctty(struct ctx *ctx, const struct op *op);
 int op_sysctl(struct ctx *ctx, const struct op *op);
 int copy_tree(int from, int to);
 

@@ -141,7 +141,9 @@ class Execution(shared.Run):
         """Not in a plan of exec."""
 
     def forked(self, pid: int) -> None:
-        """The process is there."""
+        """The process is there; the second that is told of is the one that stays."""
+        if self.process:
+            self.process.close()
         self.process = process.Process(pid, process.start_time(pid), child=True)
 
     def outside(self, pid: int) -> None:

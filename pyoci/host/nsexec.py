@@ -268,8 +268,9 @@ class Runner:
                 kernel.close(fd)
 
     def _forked(self, pid: int) -> None:
-        if pid <= 1 or self.spawned:
+        if pid <= 1:
             raise errors.SetupError(f"nsexec is not understood: it forked process {pid}")
+        self.reap_spawned()  # an exec forks twice: into the cgroups, and into the pid namespace
         self.spawned, self.pid = self.pid, pid
 
     def _word(self, message: Message) -> errors.Error:

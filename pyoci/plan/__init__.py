@@ -85,7 +85,7 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
     program = config.get("process") or {}
     entering = namespaces.enter(draft)
     root = _root(draft, program)  # fills draft.trees: sources are opened while we are still on the host
-    steps = [*process.early(program), *draft.trees, *entering, *process.session(draft), *root]
+    steps = [*process.early(program), *draft.trees, *entering, *process.keyring(draft), *root]
     return Plan(draft, steps + _program(draft, program), program, config.get("hooks") or {})
 
 
@@ -97,6 +97,7 @@ def _root(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
     steps += rootfs.restrict(draft)
     if program:
         steps += process.console(program, bind=True)
+    steps += process.session(program)
     steps += _names(draft)
     if hooks.on_host(draft.config.get("hooks") or {}):
         steps.append(ops.op("sync", sync=ops.SYNC_HOOKS, where="/hooks"))
@@ -146,13 +147,16 @@ def make_exec(
     config: the one frozen at create.  Raises errors.InvalidConfig.
     """
     draft = Draft(config, facts, options, dict(target.namespaces))
-    steps = process.early(process_config)
-    steps += namespaces.cgroups(target.cgroup) if target.cgroup else []
+    entering = namespaces.cgroups(target.cgroup) if target.cgroup else []
+    steps = [*process.early(process_config), *entering, *namespaces.fork({}, entering)]
     steps += namespaces.join(draft, target.namespaces)
     steps += namespaces.become_root(draft)
-    steps += namespaces.fork(target.namespaces, steps)
-    steps += process.session(draft)
+    steps += process.keyring(draft)
     steps.append(ops.op("root_here"))
     steps += process.console(process_config, bind=False)
     steps += process.make(draft, process_config)
+    # SECURITY 10: until here we are in the runtime's pid namespace, out of reach of the container's processes;
+    # what comes into theirs has their rights and nothing of the host
+    steps += namespaces.fork(target.namespaces, [], shed=True)
+    steps += process.session(process_config)
     return Plan(draft, steps + process.last(draft, process_config), process_config, {})

@@ -86,10 +86,11 @@ def become_root(draft: Draft) -> list[ops.Op]:
     return [ops.op("setids", b"", uid=uid, gid=gid)]
 
 
-def fork(namespaces: dict[str, str], before: list[ops.Op]) -> list[ops.Op]:
-    """setns(2) and unshare(2) of a pid or time namespace hold for children only, and so do `enter` ops."""
+def fork(namespaces: dict[str, str], before: list[ops.Op], *, shed: bool = False) -> list[ops.Op]:
+    """setns(2) and unshare(2) of a pid or time namespace hold for children only, and so do `enter` ops.
+    shed: with nothing of the host open."""
     needed = "pid" in namespaces or "time" in namespaces or any(op.name == "enter" for op in before)
-    return [ops.op("fork")] if needed else []
+    return [ops.op("fork", shed=int(shed))] if needed else []
 
 
 def _unshare(draft: Draft) -> list[ops.Op]:

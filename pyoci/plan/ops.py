@@ -95,7 +95,8 @@ _TABLE = (
     ("sync", 3, "sync", "", "wait for the host: {sync}"),
     ("timens", 4, "", "offsets", "set clock offsets {offsets}"),
     # the child enters the cgroups opened by `enter` ops before it does anything else
-    ("fork", 5, "", "", "fork into the new namespaces"),
+    # shed 1: what is open of the host is closed before, so that the child has nothing of it
+    ("fork", 5, "shed", "", "fork into the new namespaces"),
     ("setsid", 6, "", "", "start a session"),
     ("keyring", 7, "", "name", "join session keyring {name}"),
     # opens a cgroup for the later fork: the file `tasks` of a v1 directory, or a v2 directory
@@ -142,6 +143,7 @@ _TABLE = (
     # console: a new pty of the container's devpts; bind 1 puts it on /dev/console; the master goes to the host
     ("console", 21, "height width uid bind", "", "open a terminal"),
     ("pivot", 22, "mode", "", "change root ({mode})"),
+    ("ctty", 26, "", "", "make the terminal the controlling one"),
     # exec: "/" of the joined mount namespace is the root for the later path ops
     ("root_here", 23, "", "", "use / of the joined namespace as root"),
     ("subdir", 24, "", "path subdir", "show only {subdir} of what is mounted on {path}"),

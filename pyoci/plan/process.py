@@ -27,12 +27,17 @@ def early(process: dict[str, Any]) -> list[ops.Op]:
     return [] if value is None else [ops.op("oom_score_adj", value=value, where="/process/oomScoreAdj")]
 
 
-def session(draft: Draft) -> list[ops.Op]:
-    """A session without a controlling terminal, and a keyring of the container's own."""
+def session(process: dict[str, Any]) -> list[ops.Op]:
+    """A session without a controlling terminal, or with the one that console() made."""
     steps = [ops.op("setsid")]
-    if not draft.options.no_new_keyring:
-        steps.append(ops.op("keyring", f"_ses.{draft.options.id}"))
+    if process.get("terminal"):
+        steps.append(ops.op("ctty", where="/process/terminal"))
     return steps
+
+
+def keyring(draft: Draft) -> list[ops.Op]:
+    """A session keyring of the container's own."""
+    return [] if draft.options.no_new_keyring else [ops.op("keyring", f"_ses.{draft.options.id}")]
 
 
 def console(process: dict[str, Any], *, bind: bool) -> list[ops.Op]:

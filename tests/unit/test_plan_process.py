@@ -61,7 +61,7 @@ def test_order() -> None:
     assert (
         steps
         == (
-            "oom_score_adj enter unshare fork setsid keyring propagation rootfs console hostname sync hook pivot "
+            "oom_score_adj enter unshare fork keyring propagation rootfs console setsid ctty hostname sync hook pivot "
             "rlimit umask bounding cwd setids cwd caps no_new_privs home lookup ready fifo hook seccomp exec"
         ).split()
     )
@@ -269,7 +269,7 @@ def test_l05_without_process_the_container_waits() -> None:
 
 def test_p21_exec_has_the_process_ops_of_create() -> None:
     given = config(process={"capabilities": {"bounding": ["CAP_KILL"]}, "user": {"uid": 5, "gid": 5}})
-    begin, end = "umask", ("ready", "fifo")
+    begin, end = "umask", ("ready", "fifo", "fork", "setsid")
     created, executed = make(given), execute(given)
 
     def tail(made: plan.Plan) -> list[tuple[str, list[int], list[bytes]]]:
@@ -283,11 +283,18 @@ def test_exec_joins_what_differs() -> None:
     given = config()
     target.cgroup = {"version": 2, "dirs": {"": "/sys/fs/cgroup/c"}, "keep": [], "mount": "/sys/fs/cgroup"}
     made = plan.make_exec(given["process"], given, target, golden.facts(), golden.options())
-    assert names(made)[:8] == ["enter", "join", "join", "join", "setids", "fork", "setsid", "keyring"]
+    assert names(made)[:8] == ["enter", "fork", "join", "join", "join", "setids", "keyring", "root_here"]
     assert made.fds == ["ns:pid:/proc/7/ns/pid", "ns:mount:/proc/7/ns/mnt", "ns:user:/proc/7/ns/user"]
     assert made.ops[0].string("path") == b"/sys/fs/cgroup/c"
-    assert names(made)[8] == "root_here"
     assert (made.uid_map, made.cgroup) == ("", None)
+
+
+def test_exec_enters_the_pid_namespace_with_the_rights_of_the_container() -> None:
+    """SECURITY 10: what the container's processes can see, and trace, is nothing they are not already."""
+    made = execute(terminal=True, noNewPrivileges=True)
+    steps = names(made)
+    assert steps[steps.index("no_new_privs") :] == ["no_new_privs", "home", "lookup", "fork", "setsid", "ctty", "exec"]
+    assert [op.num("shed") for op in find(made, "fork")] == [0, 1]
 
 
 def test_exec_without_pid_namespace_does_not_fork() -> None:
