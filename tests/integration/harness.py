@@ -123,6 +123,9 @@ class Template:
         ).stdout.split()
         directory.mkdir()
         shutil.copy("/bin/busybox", directory / "busybox")
+        if made := os.environ.get("PROBE"):  # there is no compiler in the virtual machine
+            shutil.copy(made, directory / "probe")
+            return
         source = Path(__file__).with_name("probe.c")
         subprocess.run(["cc", "-static", "-O1", "-o", directory / "probe", source], check=True)
 
