@@ -228,15 +228,35 @@ static int fs_error(struct ctx *ctx, int fs, int error)
 	return -error;
 }
 
-/* Hand the comma separated options to the file system, one by one. */
+/* Cut the next option off the comma separated ones; a comma between double quotes is part of the value
+ * (SELinux labels), and the quotes are not. */
+static char *next_option(char **rest)
+{
+	char *option = *rest, *to = option, *p = option;
+
+	if (!p)
+		return NULL;
+	for (bool quoted = false; *p && (quoted || *p != ','); p++)
+		if (*p == '"')
+			quoted = !quoted;
+		else
+			*to++ = *p;
+	*rest = *p ? p + 1 : NULL;
+	*to = 0;
+	return option;
+}
+
+/* Hand the options to the file system, one by one. */
 static int fs_options(struct ctx *ctx, int fs, const char *data)
 {
-	char *copy = strdup(data), *save = NULL;
+	char *copy = strdup(data), *rest = copy, *key;
 	int r = copy ? 0 : -ENOMEM;
 
-	for (char *key = copy ? strtok_r(copy, ",", &save) : NULL; key && r == 0; key = strtok_r(NULL, ",", &save)) {
+	while (r == 0 && (key = next_option(&rest))) {
 		char *value = strchr(key, '=');
 
+		if (!*key)
+			continue;
 		if (value)
 			*value++ = 0;
 		if (fsconfig(fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value, 0) < 0) {

@@ -414,6 +414,12 @@ static handler *const handlers[] = {
 	[OP_READY] = op_ready,
 	[OP_FIFO] = op_fifo,
 	[OP_EXEC] = op_exec,
+	[OP_SCHEDULER] = op_scheduler,
+	[OP_IO_PRIORITY] = op_io_priority,
+	[OP_AFFINITY] = op_affinity,
+	[OP_PERSONALITY] = op_personality,
+	[OP_MEMPOLICY] = op_mempolicy,
+	[OP_LABEL] = op_label,
 };
 
 static handler *handler_of(uint16_t code)

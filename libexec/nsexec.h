@@ -64,6 +64,12 @@ enum op_code {
 	OP_READY = 51,
 	OP_FIFO = 52,
 	OP_EXEC = 53,
+	OP_SCHEDULER = 54,
+	OP_IO_PRIORITY = 55,
+	OP_AFFINITY = 56,
+	OP_PERSONALITY = 57,
+	OP_MEMPOLICY = 58,
+	OP_LABEL = 59,
 	/* what the launcher walks without an interpreter: verbs.c */
 	OP_VERB = 60,
 	OP_PROCESS = 61,
@@ -195,6 +201,18 @@ const char *go_strerror(int error);
 int write_all(int fd, const char *data, size_t size);
 
 /* hook.c */
+/* attributes.c */
+int op_scheduler(struct ctx *ctx, const struct op *op);
+int op_io_priority(struct ctx *ctx, const struct op *op);
+int op_affinity(struct ctx *ctx, const struct op *op);
+int op_mempolicy(struct ctx *ctx, const struct op *op);
+int op_personality(struct ctx *ctx, const struct op *op);
+int op_label(struct ctx *ctx, const struct op *op);
+
+/* degraded.c */
+int close_span(const struct ctx *ctx, unsigned first, unsigned last);
+void name_refused(struct ctx *ctx, int error);
+
 int op_hook(struct ctx *ctx, const struct op *op);
 
 /* verbs.c */

@@ -32,6 +32,8 @@ static const struct rule {
 	{ OP_SETIDS, 1, 0, -1 },     { OP_CAPS, 0, -1, -1 },      { OP_NO_NEW_PRIVS, 0, -1, -1 },
 	{ OP_SECCOMP, 1, 0, -1 },    { OP_HOME, 0, -1, -1 },      { OP_LOOKUP, 2, -1, -1 },
 	{ OP_READY, 0, -1, -1 },     { OP_FIFO, 0, -1, -1 },      { OP_EXEC, 0, -1, 0 },
+	{ OP_SCHEDULER, 1, -1, -1 }, { OP_IO_PRIORITY, 1, -1, -1 }, { OP_AFFINITY, 2, 1, -1 },
+	{ OP_PERSONALITY, 1, -1, -1 }, { OP_MEMPOLICY, 2, 1, -1 }, { OP_LABEL, 3, -1, -1 },
 	{ OP_VERB, 0, -1, -1 },      { OP_PROCESS, 0, -1, -1 },   { OP_FROZEN, 2, -1, -1 },
 	{ OP_REPORT, 3, -1, -1 },    { OP_RELEASE, 0, -1, -1 },   { OP_SIGNAL, 0, -1, -1 },
 	{ OP_END, 0, -1, -1 },       { OP_RMDIR, 1, -1, -1 },     { OP_UNLINK, 1, -1, -1 },

@@ -96,6 +96,13 @@ int op_rlimit(struct ctx *ctx, const struct op *op)
 	struct rlimit limit = { (rlim_t)op->num[1], (rlim_t)op->num[2] };
 
 	(void)ctx;
+	if (op->num[3]) { /* the soft limit is ours as well: it changes when we are done */
+		if (getrlimit((__rlimit_resource_t)op->num[0], &now) < 0)
+			return -errno;
+		if (limit.rlim_max <= now.rlim_max)
+			return 0;
+		limit.rlim_cur = now.rlim_cur;
+	}
 	return setrlimit((__rlimit_resource_t)op->num[0], &limit) < 0 ? -errno : 0;
 }
 

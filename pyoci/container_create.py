@@ -196,6 +196,7 @@ class Creation(shared.Run):
         """Everything is applied.  The rename of the fifo is the moment from which the container is created."""
         assert self.directory
         self.runner.reap_spawned()
+        self.schedule()
         _step("ready")
         if self.request.pid_file:
             shared.write_pid_file(self.request.pid_file, self.runner.pid)

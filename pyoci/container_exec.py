@@ -98,12 +98,13 @@ def prepare(
 class Execution(shared.Run):
     """One exec.  run() does it, or leaves nothing behind and raises."""
 
-    __slots__ = ("cgroup", "init", "process")
+    __slots__ = ("cgroup", "forks", "init", "process")
 
     def __init__(self, request: Request, plan: Plan, init: process.Process, cgroup_record: dict[str, Any]) -> None:
         super().__init__(request, plan)
         self.init = init
         self.cgroup = cgroup_record
+        self.forks = sum(op.name == "fork" for op in plan.ops)
         self.process: process.Process | None = None
 
     def run(self) -> process.Process:
@@ -145,6 +146,9 @@ class Execution(shared.Run):
         if self.process:
             self.process.close()
         self.process = process.Process(pid, process.start_time(pid), child=True)
+        self.forks -= 1
+        if self.forks <= 0:
+            self.schedule()
 
     def outside(self, pid: int) -> None:
         """Into the container's cgroup, or where init has moved meanwhile."""

@@ -66,6 +66,13 @@ class Run:
         finally:
             kernel.close(master)
 
+    def schedule(self) -> None:
+        """What the process cannot have inherited (row P13).  Raises errors.SetupError."""
+        if self.plan.scheduler:
+            from pyoci.host import helper
+
+            helper.schedule(self.plan.scheduler, self.runner.pid)
+
     def close_fds(self) -> None:
         """Close the descriptors of the plan: nsexec has them."""
         while self.fds:
@@ -95,9 +102,9 @@ def open_descriptor(name: str, plan: Plan) -> int:
     """What a name of Plan.fds stands for.  Raises errors.SetupError."""
     what, kind, path = name.split(":", 2)
     if what == "idmap":
-        from pyoci.host import idmap
+        from pyoci.host import helper
 
-        return idmap.open_namespace(kind, path)
+        return helper.user_namespace(kind, path)
     try:
         return kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC | kernel.O_NONBLOCK)
     except OSError as error:

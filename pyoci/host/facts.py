@@ -6,6 +6,8 @@ from pyoci import errors, kernel
 from pyoci.plan.facts import Facts
 
 CGROUP_ROOT = "/sys/fs/cgroup"
+APPARMOR = "/sys/module/apparmor/parameters/enabled"
+SELINUX = "/sys/fs/selinux/enforce"
 WHOLE_USERNS = [b"0", b"0", b"4294967295"]  # uid_map of the initial user namespace
 
 
@@ -20,6 +22,8 @@ def read() -> Facts:
         userns=_read("/proc/self/uid_map").split() != WHOLE_USERNS,
         last_cap=int(_read("/proc/sys/kernel/cap_last_cap")),
         arch=kernel.uname().machine,
+        apparmor=kernel.exists(APPARMOR) and _read(APPARMOR).startswith(b"Y"),
+        selinux=kernel.exists(SELINUX),
         cgroup_own=parse_own(_read("/proc/self/cgroup")),
     )
     parse_mounts(facts, _read("/proc/self/mountinfo"))

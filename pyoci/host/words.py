@@ -35,6 +35,14 @@ _HINTS = {
     ("oom_score_adj", errno.EACCES): "lowering it takes CAP_SYS_RESOURCE",
     ("sysctl", errno.ENOENT): "the kernel has no such sysctl",
     ("setids", errno.EINVAL): "the ids have to be mapped in the user namespace",
+    ("fork", errno.EINVAL): "a real-time policy takes linux.resources.cpu.realtimeRuntime on cgroup v1",
+    ("scheduler", errno.EPERM): "it takes CAP_SYS_NICE, and on cgroup v1 the cgroup's cpu.realtimeRuntime",
+    ("scheduler", errno.EINVAL): "the kernel knows no such policy, or not with these values: sched_setattr(2)",
+    ("io_priority", errno.EPERM): "the class RT takes CAP_SYS_NICE",
+    ("affinity", errno.EINVAL): "none of these CPUs can be used",
+    ("mempolicy", errno.EINVAL): "the nodes have to exist and be in the cgroup's cpuset.mems",
+    ("label", errno.EINVAL): "the security module does not know it, or does not allow the change",
+    ("label", errno.ENOENT): "the security module has no such profile",
     ("fork", errno.EAGAIN): "a limit of processes is reached",
 }
 

@@ -32,6 +32,7 @@ class Plan:
     console_size: (rows, columns) or None
     warnings:     list of str, what is not as asked, and no error
     hooks:        dict, config["hooks"] or {}; of an exec plan {}, hooks belong to the container's life
+    scheduler:    ops.Op or None, for the finished process when nobody can inherit it; the host side does it
     rootfs:       str, absolute path of the root file system
     namespaces:   dict, namespace type -> path to join, "" for a new one
     """
@@ -45,6 +46,7 @@ class Plan:
         "namespaces",
         "ops",
         "rootfs",
+        "scheduler",
         "terminal",
         "uid_map",
         "warnings",
@@ -62,12 +64,13 @@ class Plan:
         self.console_size = process.console_size(process_config)
         self.warnings = draft.warnings
         self.hooks = hooks_config
+        self.scheduler = process.scheduler(process_config)
         self.rootfs: str = draft.config["root"]["path"]
         self.namespaces = draft.namespaces
 
 
 # what needs code of a later version, and must not be passed over in silence (row L24)
-_UNSUPPORTED = ("mountLabel", "personality", "memoryPolicy", "intelRdt", "netDevices")
+_UNSUPPORTED = ("intelRdt", "netDevices")
 
 
 def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
@@ -85,7 +88,7 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
     program = config.get("process") or {}
     entering = namespaces.enter(draft)
     root = _root(draft, program)  # fills draft.trees: sources are opened while we are still on the host
-    steps = [*process.early(program), *draft.trees, *entering, *process.keyring(draft), *root]
+    steps = [*process.early(draft, program), *draft.trees, *entering, *process.keyring(draft, program), *root]
     return Plan(draft, steps + _program(draft, program), program, config.get("hooks") or {})
 
 
@@ -148,10 +151,11 @@ def make_exec(
     """
     draft = Draft(config, facts, options, dict(target.namespaces))
     entering = namespaces.cgroups(target.cgroup) if target.cgroup else []
-    steps = [*process.early(process_config), *entering, *namespaces.fork({}, entering)]
+    steps = process.early(draft, process_config, joining=True)
+    steps += [*entering, *namespaces.fork({}, entering), *process.in_cgroup(process_config)]
     steps += namespaces.join(draft, target.namespaces)
     steps += namespaces.become_root(draft)
-    steps += process.keyring(draft)
+    steps += process.keyring(draft, process_config)
     steps.append(ops.op("root_here"))
     steps += process.console(process_config, bind=False)
     steps += process.make(draft, process_config)

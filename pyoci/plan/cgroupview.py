@@ -44,9 +44,12 @@ def _unified(draft: Draft, wanted: Wanted, dest: str, where: str) -> ops.Op:
 def _legacy(draft: Draft, wanted: Wanted, dest: str, where: str) -> list[ops.Op]:
     """v1: a tmpfs with one mount per hierarchy, and a link for each controller that shares one."""
     read_only = wanted.ms_flags() & linux.MS_RDONLY
-    steps = [
-        ops.op("mount", "tmpfs", "tmpfs", dest, "mode=755", flags=_FLAGS, propagation=wanted.propagation, where=where)
-    ]
+    data = "mode=755"
+    if draft.linux.get("mountLabel"):
+        from pyoci.plan import mountextra
+
+        data = ",".join([data, *mountextra.label(draft, "tmpfs")])
+    steps = [ops.op("mount", "tmpfs", "tmpfs", dest, data, flags=_FLAGS, propagation=wanted.propagation, where=where)]
     links = []
     for mount_point, controllers in _hierarchies(draft).items():
         name = mount_point.rpartition("/")[2]

@@ -10,6 +10,7 @@ class Facts:
     umask:              int, file mode creation mask the runtime was called with
     userns:             bool, the runtime is in a user namespace that is not the initial one
     last_cap:           int, number of the last capability the kernel knows
+    apparmor, selinux:  bool, the security module is there and on
     arch:               str, as uname(2) names the machine ("x86_64")
     cgroup_mode:        str, "unified" (v2 only), "hybrid" (v1, v2 mounted without controllers), "legacy" (v1), "none"
     cgroup_mounts:      dict, v1 controller or "name=NAME" -> absolute mount point; co-mounted ones share theirs
@@ -21,6 +22,7 @@ class Facts:
     """
 
     __slots__ = (
+        "apparmor",
         "arch",
         "cgroup_controllers",
         "cgroup_mode",
@@ -30,6 +32,7 @@ class Facts:
         "cgroup_unified",
         "euid",
         "last_cap",
+        "selinux",
         "umask",
         "userns",
     )
@@ -42,6 +45,8 @@ class Facts:
         userns: bool = False,
         last_cap: int = 40,
         arch: str = "x86_64",
+        apparmor: bool = False,
+        selinux: bool = False,
         cgroup_mode: str = "none",
         cgroup_mounts: dict[str, str] | None = None,
         cgroup_unified: str = "",
@@ -54,6 +59,8 @@ class Facts:
         self.userns = userns
         self.last_cap = last_cap
         self.arch = arch
+        self.apparmor = apparmor
+        self.selinux = selinux
         self.cgroup_mode = cgroup_mode
         self.cgroup_mounts = cgroup_mounts or {}
         self.cgroup_unified = cgroup_unified

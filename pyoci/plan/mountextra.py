@@ -1,4 +1,4 @@
-"""What few mounts ask for: mapped ids (row M12) and mount(8)'s X-mount options (row M16)."""
+"""What few mounts ask for: mapped ids (row M12), mount(8)'s X-mount options (row M16), SELinux labels (row M21)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.plan.draft import Draft
+
+# crun's annotation, and which options of a file system it may name (mount(8), "context")
+_CONTEXT = "run.oci.mount_context_type"
+_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
+# SELinux labels their files by itself
+_UNLABELLED = frozenset(("proc", "sysfs", "mqueue", "cgroup", "cgroup2"))
 
 # who sees them on a mount that is not there (nofail) would change the root file system
 _ON_ROOT = ("subdir", "owner", "group", "mode")
@@ -94,3 +100,20 @@ def after(wanted: mountopts.Wanted, dest: str, where: str) -> list[ops.Op]:
             )
         )
     return steps
+
+
+def label(draft: Draft, kind: str) -> list[str]:
+    """The option that labels a new file system (row M21).  Raises InvalidConfig, SetupError."""
+    wanted = draft.linux["mountLabel"]
+    if not draft.facts.selinux:
+        raise errors.SetupError(
+            "this host has no SELinux: the label of the mounts cannot be applied",
+            where="/linux/mountLabel",
+            hint="leave it out, or boot with it",
+        )
+    option = (draft.config.get("annotations") or {}).get(_CONTEXT) or "context"
+    if option not in _CONTEXTS:
+        raise errors.InvalidConfig(f"{option!r} is none of {', '.join(_CONTEXTS)}", where=f"/annotations/{_CONTEXT}")
+    if '"' in wanted:
+        raise errors.InvalidConfig(f"a label with a quote: {wanted}", where="/linux/mountLabel")
+    return [] if kind in _UNLABELLED else [f'{option}="{wanted}"']

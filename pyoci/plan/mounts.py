@@ -110,13 +110,18 @@ def _filesystem(
     if flags & linux.MS_RDONLY and (kind == "tmpfs" or dest == "/dev"):
         flags &= ~linux.MS_RDONLY
         read_only_later(draft, dest, where)
+    data = wanted.data
+    if draft.linux.get("mountLabel"):
+        from pyoci.plan import mountextra
+
+        data = data + mountextra.label(draft, kind)
     return [
         ops.op(
             "mount",
             kind,
             mount.get("source") or kind,
             dest,
-            ",".join(wanted.data),
+            ",".join(data),
             flags=flags,
             propagation=wanted.propagation,
             copyup=_copy_up(wanted) if kind == "tmpfs" else 0,

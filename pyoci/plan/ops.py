@@ -156,7 +156,8 @@ _TABLE = (
     ("hook", 33, "timeout argc envc", "path prefix suffix strings*", "run hook {path}"),
     # -- process ----------------------------------------------------------------------------
     ("oom_score_adj", 40, "value", "", "set oom_score_adj to {value}"),
-    ("rlimit", 41, "resource soft hard", "name", "set {name} to {soft}:{hard}"),
+    # early: raise the hard limit if it is lower, and nothing else: in a user namespace nobody can
+    ("rlimit", 41, "resource soft hard early", "name", "set {name} to {soft}:{hard}{early}"),
     ("umask", 42, "umask", "", "set umask {umask}"),
     ("cwd", 43, "flags", "path", "change directory to {path}"),
     ("bounding", 44, "caps", "", "limit the bounding set to {caps}"),
@@ -172,6 +173,21 @@ _TABLE = (
     # the exec fifo: blocks in write(2) until `start` drains it
     ("fifo", 52, "fd", "", "wait for start"),
     ("exec", 53, "argc envc preserve", "strings*", "execute {strings}"),
+    # sched_setattr(2) on pid, 0: the process itself; ioprio_set(2); masks are bytes, little endian
+    (
+        "scheduler",
+        54,
+        "policy nice priority options runtime deadline period pid",
+        "name",
+        "set scheduling policy {name}",
+    ),
+    ("io_priority", 55, "class priority", "name", "set I/O priority {name}, {priority}"),
+    ("affinity", 56, "", "cpus mask", "run on CPUs {cpus}"),
+    ("personality", 57, "persona", "name", "set personality {name}"),
+    # set_mempolicy(2): mode with its flags
+    ("mempolicy", 58, "memory", "nodes mask", "set memory policy {memory} {nodes}"),
+    # file and, when that is not there, other: paths under the host's /proc
+    ("label", 59, "", "file other value", "set label {value} in {file}"),
     # -- verbs without an interpreter: what the launcher does for a container that exists ------
     ("verb", 60, "verb", "", "to {verb}:"),
     ("process", 61, "pid start", "", "find init {pid}, started at {start}"),
@@ -234,7 +250,7 @@ class Op:
         for index, name in enumerate(self.definition.strs):
             if name.endswith("*"):
                 result[name[:-1]] = [s.decode("utf-8", "backslashreplace") for s in self.strs[index:]]
-            elif name in ("program", "groups"):
+            elif name in ("program", "groups", "mask"):
                 result[name] = self.strs[index].hex()
             else:
                 result[name] = self.strs[index].decode("utf-8", "backslashreplace")
@@ -370,6 +386,8 @@ def describe_number(name: str, value: int) -> str:
         return f" ({bit_names(value, MS_NAMES)})" if value else ""
     if name in ("attr_set", "attr_clr", "rec_set", "rec_clr"):
         return _describe_attr(name, value)
+    if name == "early":
+        return " (raising the hard limit)" if value else ""
     if name == "idmap":
         return ", its ids mapped" if value else ""
     if name == "propagation":

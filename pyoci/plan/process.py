@@ -17,14 +17,48 @@ if TYPE_CHECKING:
 
 # linux.capabilities sets in the order in which one limits the next
 _SETS = ("bounding", "permitted", "inheritable", "effective", "ambient")
-# what needs code of a later version, and must not be passed over in silence (row L24)
-_UNSUPPORTED = ("apparmorProfile", "selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity")
+# what plan.attributes is loaded for
+_PLACEMENT = ("scheduler", "ioPriority", "execCPUAffinity")
+_LABELS = ("apparmorProfile", "selinuxLabel")
 
 
-def early(process: dict[str, Any]) -> list[ops.Op]:
-    """What needs the rights of the host: the out-of-memory score (row P12)."""
+def early(draft: Draft, process: dict[str, Any], joining: bool = False) -> list[ops.Op]:
+    """What needs the rights of the host: the out-of-memory score (row P12), scheduling, higher limits.
+
+    joining: the process is one of `exec`.
+    """
     value = process.get("oomScoreAdj")
-    return [] if value is None else [ops.op("oom_score_adj", value=value, where="/process/oomScoreAdj")]
+    steps = [] if value is None else [ops.op("oom_score_adj", value=value, where="/process/oomScoreAdj")]
+    if _any(process, _PLACEMENT):
+        from pyoci.plan import attributes
+
+        steps += attributes.early(process, joining)
+    if "user" in draft.namespaces and draft.facts.euid == 0 and not draft.facts.userns:
+        # in the user namespace CAP_SYS_RESOURCE is only that of the namespace, which raises no limit
+        steps += _rlimits(process, early=1)
+    return steps
+
+
+def in_cgroup(process: dict[str, Any]) -> list[ops.Op]:
+    """For exec, when the process has entered the cgroup: row P16."""
+    if not process.get("execCPUAffinity"):
+        return []
+    from pyoci.plan import attributes
+
+    return attributes.final_affinity(process)
+
+
+def scheduler(process: dict[str, Any]) -> ops.Op | None:
+    """What the host side has to do to the finished process, since fork(2) would not hand it on (row P13)."""
+    if not process.get("scheduler"):
+        return None
+    from pyoci.plan import attributes
+
+    return attributes.late_scheduler(process)
+
+
+def _any(values: dict[str, Any], keys: tuple[str, ...]) -> bool:
+    return any(values.get(key) for key in keys)
 
 
 def session(process: dict[str, Any]) -> list[ops.Op]:
@@ -35,9 +69,16 @@ def session(process: dict[str, Any]) -> list[ops.Op]:
     return steps
 
 
-def keyring(draft: Draft) -> list[ops.Op]:
+def keyring(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
     """A session keyring of the container's own."""
-    return [] if draft.options.no_new_keyring else [ops.op("keyring", f"_ses.{draft.options.id}")]
+    if draft.options.no_new_keyring:
+        return []
+    steps = []
+    if process.get("selinuxLabel"):
+        from pyoci.plan import attributes
+
+        steps = attributes.key_label(draft, process)
+    return [*steps, ops.op("keyring", f"_ses.{draft.options.id}")]
 
 
 def console(process: dict[str, Any], *, bind: bool) -> list[ops.Op]:
@@ -64,12 +105,14 @@ def working_directory(process: dict[str, Any]) -> list[ops.Op]:
 
 def make(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
     """From the finished root to the point where only execve is left; then come ready, fifo, hooks, and last()."""
-    for key in _UNSUPPORTED:
-        if process.get(key):
-            raise errors.InvalidConfig(f"process.{key} is not supported", where=f"/process/{key}")
     bounding, caps = _capabilities(draft, process)
     umask = process["user"].get("umask")
-    steps = _rlimits(process)
+    steps = []
+    if _any(process, _LABELS) or _any(draft.linux, ("personality", "memoryPolicy")):
+        from pyoci.plan import attributes
+
+        steps = attributes.of_container(draft) + attributes.labels(draft, process)
+    steps += _rlimits(process)
     # Row P18: unset means the caller's.  nsexec itself runs with 0.
     steps.append(ops.op("umask", umask=draft.facts.umask if umask is None else umask, where="/process/user/umask"))
     steps.append(bounding)
@@ -121,8 +164,8 @@ def _variable(env: list[str], name: str) -> str:
     return ""
 
 
-def _rlimits(process: dict[str, Any]) -> list[ops.Op]:
-    """Rows P06, P07."""
+def _rlimits(process: dict[str, Any], early: int = 0) -> list[ops.Op]:
+    """Rows P06, P07.  early: see the op."""
     steps = []
     seen = set()
     for index, limit in enumerate(process.get("rlimits") or ()):
@@ -134,7 +177,8 @@ def _rlimits(process: dict[str, Any]) -> list[ops.Op]:
             raise errors.InvalidConfig(f"duplicate resource limit {name}", where=f"{where}/type")
         seen.add(name)
         soft, hard = _signed(limit["soft"]), _signed(limit["hard"])
-        steps.append(ops.op("rlimit", name, resource=linux.RLIMITS[name], soft=soft, hard=hard, where=where))
+        number = linux.RLIMITS[name]
+        steps.append(ops.op("rlimit", name, resource=number, soft=soft, hard=hard, early=early, where=where))
     return steps
 
 
