@@ -40,7 +40,8 @@ static void __attribute__((noreturn)) run(const struct ctx *ctx, const struct op
 	signal(SIGPIPE, SIG_DFL);
 	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
 		_exit(127);
-	close_others(ctx, 3);
+	if (close_others(ctx, 3) < 0)
+		_exit(127);
 	execve(op->strs[0].data, argv, envp);
 	dprintf(2, "%s\n", go_strerror(errno));
 	_exit(127);

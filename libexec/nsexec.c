@@ -436,9 +436,9 @@ static int by_number(const void *a, const void *b)
 
 /* Close every descriptor from `first` on that is not one of ours.  The caller of the runtime may
  * have left some open that lead to the host's directories (CVE-2024-21626). */
-void close_others(const struct ctx *ctx, unsigned first)
+int close_others(const struct ctx *ctx, unsigned first)
 {
-	int ours[MAX_FDS + MAX_TREES + MAX_CGROUPS + 8], n = 0;
+	int r = 0, ours[MAX_FDS + MAX_TREES + MAX_CGROUPS + 8], n = 0;
 	unsigned from = first;
 
 	ours[n++] = ctx->sock;
@@ -453,14 +453,14 @@ void close_others(const struct ctx *ctx, unsigned first)
 	for (int i = 0; i < MAX_TREES; i++)
 		ours[n++] = ctx->trees[i];
 	qsort(ours, (size_t)n, sizeof(int), by_number);
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < n && r == 0; i++) {
 		if (ours[i] < (int)from)
 			continue;
 		if (ours[i] > (int)from)
-			close_range(from, (unsigned)ours[i] - 1, 0);
+			r = close_span(ctx, from, (unsigned)ours[i] - 1);
 		from = (unsigned)ours[i] + 1;
 	}
-	close_range(from, ~0u, 0);
+	return r < 0 ? r : close_span(ctx, from, ~0u);
 }
 
 /* Start from nothing: no environment, signals as a new process has them, a free umask (the modes of
@@ -517,8 +517,7 @@ static int load(struct ctx *ctx)
 		if (!handler_of(ctx->plan.ops[ctx->at].code))
 			return detail(ctx, EINVAL, "this operation is for the launcher");
 	ctx->at = 0;
-	close_others(ctx, 3 + preserved(&ctx->plan));
-	return 0;
+	return close_others(ctx, 3 + preserved(&ctx->plan));
 }
 
 /* Walk the plan.  The last operation, exec, does not come back. */
@@ -537,8 +536,10 @@ static void __attribute__((noreturn)) walk(struct ctx *ctx)
 		if (r < 0)
 			break;
 	}
-	if (r < 0)
+	if (r < 0) {
+		name_refused(ctx, -r);
 		send_msg(ctx, MSG_ERROR, -r, ctx->text, -1);
+	}
 	_exit(r < 0);
 }
 

@@ -140,6 +140,7 @@ struct ctx {
 	mode_t mkdir_mode;   /* of directories that are made; 0: 0755 */
 	char *exe;           /* what lookup found */
 	char *home;          /* "HOME=...", or NULL */
+	char **argv, **envp; /* of the program, once all is ready for it */
 	char text[TEXT_MAX]; /* detail of the error in hand */
 };
 
@@ -200,6 +201,10 @@ int op_exec(struct ctx *ctx, const struct op *op);
 const char *go_strerror(int error);
 int write_all(int fd, const char *data, size_t size);
 
+/* degraded.c */
+int close_span(const struct ctx *ctx, unsigned first, unsigned last);
+void name_refused(struct ctx *ctx, int error);
+
 /* hook.c */
 /* attributes.c */
 int op_scheduler(struct ctx *ctx, const struct op *op);
@@ -222,6 +227,6 @@ int verbs_try(int argc, char **argv);
 int nsexec_main(int argc, char **argv);
 void send_msg(const struct ctx *ctx, uint32_t kind, int64_t value, const char *text, int fd);
 int detail(struct ctx *ctx, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
-void close_others(const struct ctx *ctx, unsigned first);
+int close_others(const struct ctx *ctx, unsigned first);
 
 #endif

@@ -262,12 +262,47 @@ int op_no_new_privs(struct ctx *ctx, const struct op *op)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
+static char **vector(const struct op *op, int from, int64_t count, char *extra)
+{
+	char **v = calloc((size_t)count + 2, sizeof(*v));
+
+	for (int64_t i = 0; v && i < count; i++)
+		v[i] = (char *)(uintptr_t)op->strs[from + i].data;
+	if (v)
+		v[count] = extra;
+	return v;
+}
+
+/* All that is left but execve(2), which is all that a seccomp profile needs to allow: done before one
+ * is loaded.  Whoever passed by here once is ready. */
+static int ready_to_exec(struct ctx *ctx, const struct op *op)
+{
+	int64_t argc = op->num[0], preserve = op->num[2];
+	int r;
+
+	if (ctx->argv)
+		return 0;
+	/* once more, though everything but ours went before the first operation.  Where /proc is out of
+	 * reach and close_range(2) not there, nothing was opened since */
+	if (ctx->proc >= 0 && (r = close_others(ctx, 3 + (unsigned)preserve)) < 0)
+		return r;
+	for (int64_t fd = 3; fd < 3 + preserve; fd++)
+		fcntl((int)fd, F_SETFD, 0);
+	prctl(PR_SET_PDEATHSIG, 0);
+	ctx->envp = vector(op, (int)argc, op->num[1], ctx->home);
+	ctx->argv = vector(op, 0, argc, NULL);
+	return ctx->argv && ctx->envp && ctx->exe ? 0 : -ENOMEM;
+}
+
 int op_seccomp(struct ctx *ctx, const struct op *op)
 {
 	struct sock_fprog prog = { .len = (unsigned short)(op->strs[0].len / sizeof(struct sock_filter)),
 				   .filter = (struct sock_filter *)(uintptr_t)op->strs[0].data };
+	const struct op *last = &ctx->plan.ops[ctx->plan.nops - 1];
+	int r = last->code == OP_EXEC ? ready_to_exec(ctx, last) : 0;
 
-	(void)ctx;
+	if (r < 0)
+		return r;
 	if (op->strs[0].len % sizeof(struct sock_filter) || op->strs[0].len / sizeof(struct sock_filter) > BPF_MAXINSNS)
 		return -EINVAL;
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)op->num[0], &prog) < 0 ? -errno : 0;
@@ -347,32 +382,15 @@ int op_lookup(struct ctx *ctx, const struct op *op)
 	return detail(ctx, ENOENT, "$PATH");
 }
 
-static char **vector(const struct op *op, int from, int64_t count, char *extra)
-{
-	char **v = calloc((size_t)count + 2, sizeof(*v));
-
-	for (int64_t i = 0; v && i < count; i++)
-		v[i] = (char *)(uintptr_t)op->strs[from + i].data;
-	if (v)
-		v[count] = extra;
-	return v;
-}
-
 /* The end: become the program.  A failure here is found only after `start` (a bad format, a
  * missing interpreter), so the container itself says it, as a shell would. */
 int op_exec(struct ctx *ctx, const struct op *op)
 {
-	int64_t argc = op->num[0], envc = op->num[1], preserve = op->num[2];
-	char **argv = vector(op, 0, argc, NULL), **envp = vector(op, (int)argc, envc, ctx->home);
-	int error;
+	int error = -ready_to_exec(ctx, op);
 
-	if (!argv || !envp || !ctx->exe)
-		return -ENOMEM;
-	close_others(ctx, 3 + (unsigned)preserve);
-	for (int64_t fd = 3; fd < 3 + preserve; fd++)
-		fcntl((int)fd, F_SETFD, 0);
-	prctl(PR_SET_PDEATHSIG, 0);
-	execve(ctx->exe, argv, envp);
+	if (error)
+		return -error;
+	execve(ctx->exe, ctx->argv, ctx->envp);
 	error = errno;
 	if (ctx->sock < 0) {
 		dprintf(2, "exec %s: %s\n", ctx->exe, go_strerror(error));

@@ -52,6 +52,11 @@ _RIGHTS = _socket.CMSG_SPACE(4)
 MFD_EXEC = 0x10  # memfd_create(2), since Linux 6.3; asked for where vm.memfd_noexec is set
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
+_SPAWN_HINTS = {
+    errno.ENOENT: "is /proc mounted?",
+    errno.EPERM: "a seccomp filter around pyoci may refuse clone3(2) with EPERM, where ENOSYS would let it fall back",
+}
+
 _lock = _thread.allocate_lock()
 _copy = -1  # the sealed copy of nsexec: one for the life of this process
 
@@ -168,7 +173,7 @@ class Runner:
             actions.append((kernel.POSIX_SPAWN_DUP2, number, number))  # onto itself: clears close-on-exec
             self.pid = kernel.posix_spawn(executable, ["nsexec", "plan", str(number)], {}, file_actions=actions)
         except OSError as error:
-            raise _failed("start nsexec", error, hint="is /proc mounted?") from None
+            raise _failed("start nsexec", error, hint=_SPAWN_HINTS.get(error.errno or 0, "")) from None
         finally:
             other.close()
             for fd in high:

@@ -50,19 +50,27 @@ def alive(pid: int, start: int) -> bool:
     return pid > 0 and start_time(pid) == start
 
 
+def _pidfd_open(pid: int) -> int:
+    """pidfd_open(2).  Raises ProcessLookupError, and errors.SetupError for every other reason."""
+    try:
+        return kernel.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except OSError as error:
+        number = error.errno or 0
+        hint = "pyoci needs pidfd_open(2), and nothing around it that refuses it" if number in (1, 38) else ""
+        raise errors.SetupError(f"pidfd_open {pid}: {errors.errno_text(number)}", errno=number, hint=hint) from None
+
+
 def open_pidfd(pid: int, start: int) -> int:
     """A pidfd of this very process, or -1 when it has ended.
 
     Raises errors.SetupError when the kernel has no pidfd_open (before Linux 5.3) or refuses it.
     """
     try:
-        pidfd = kernel.pidfd_open(pid)
+        pidfd = _pidfd_open(pid)
     except ProcessLookupError:
         return -1
-    except OSError as error:
-        raise errors.SetupError(
-            f"pidfd_open {pid}: {errors.errno_text(error.errno or 0)}", errno=error.errno or 0
-        ) from None
     if start_time(pid) != start:  # asked after the pidfd holds the pid: from here on it cannot be reused
         kernel.close(pidfd)
         return -1
@@ -86,7 +94,7 @@ class Process:
         self._lock = _thread.allocate_lock()
         self._pidfd = -1
         if child:  # not reaped, hence not reused; and it may be a zombie by now
-            self._pidfd = kernel.pidfd_open(pid)
+            self._pidfd = _pidfd_open(pid)
         elif pid:
             self._pidfd = open_pidfd(pid, start)
         if self._pidfd < 0:

@@ -46,12 +46,29 @@ _HINTS = {
     ("fork", errno.EAGAIN): "a limit of processes is reached",
 }
 
+# errno of a system call that is not there -> what is said of it, and the hint
+_REFUSED = {
+    errno.ENOSYS: (
+        "the kernel lacks {}, which pyoci needs: Linux 5.12 or later",
+        "`pyoci doctor` tells what else it lacks",
+    ),
+    errno.EPERM: (
+        "{} is refused: operation not permitted",
+        "a seccomp filter around pyoci, or a missing CAP_SYS_ADMIN",
+    ),
+}
+
 
 def failure(plan: Sequence[Op], index: int, number: int, text: str) -> errors.SetupError:
     """The error of operation index.  number: errno, 0 when text alone says it.  text: detail, may be ""."""
     if index >= len(plan):  # before the first operation: it read the plan, or set itself up
         return errors.SetupError(join("start nsexec", text, _reason(number)), errno=number)
     op = plan[index]
+    if (
+        text.endswith("(2)") and number in _REFUSED
+    ):  # a call that this kernel, or a filter around us, does not let us make
+        words, hint = _REFUSED[number]
+        return errors.SetupError(join(op.describe(), words.format(text)), errno=number, where=op.where, hint=hint)
     special = _SPECIAL.get(op.name)
     message = special(op, number, text) if special else join(op.describe(), text, _reason(number))
     return errors.SetupError(message, errno=number, where=op.where, hint=_HINTS.get((op.name, number), ""))
