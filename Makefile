@@ -10,6 +10,7 @@ PYTEST_ARGS ?=
 
 LIBDIR := $(PREFIX)/lib/pyoci
 VENV := .venv
+SHARE ?= build/share
 SOURCES = $(wildcard libexec/*.c)
 HEADERS = $(wildcard libexec/*.h)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -17,7 +18,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What building and running takes; what the tests and the bench add.
 APT_RUN := gcc libc6-dev make python3 python3-venv python3-dev libcap-dev busybox-static
 APT_TEST := runc crun podman conmon strace uidmap shellcheck libseccomp2 python3-seccomp \
-	iproute2 procps util-linux docker-registry apache2-utils openssl
+	iproute2 procps util-linux groff-base zsh fish docker-registry apache2-utils openssl
 
 # A shell function: installs those of its arguments that dpkg does not know as installed.
 define apt_install
@@ -35,7 +36,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench plans build venv install wheel clean
+.PHONY: help run test check bench plans build venv install share wheel clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -72,6 +73,17 @@ install: $(VENV)/bin/pip ## install under PREFIX (/usr/local), into DESTDIR if t
 	install -m 755 build/pyoci.install "$(DESTDIR)$(PREFIX)/bin/pyoci"
 	ln -sf pyoci "$(DESTDIR)$(PREFIX)/bin/mydocker"
 	$(PYTHON) -I -S "$(DESTDIR)$(LIBDIR)/pyoci/image_make.py"
+	$(MAKE) -s share SHARE="$(DESTDIR)$(PREFIX)/share"
+
+# SHARE= is where to: manual, completion of the command line, and what engines want to be told (docs/ENGINES.md).
+share: ## write manual pages, shell completion and the engines' snippets to build/share
+	$(PYTHON) -B -m pyoci.cli.manpages "$(SHARE)/man/man1"
+	install -d "$(SHARE)/bash-completion/completions" "$(SHARE)/zsh/site-functions" "$(SHARE)/fish/vendor_completions.d"
+	$(PYTHON) -B -I -S pyoci/__main__.py completion bash >"$(SHARE)/bash-completion/completions/pyoci"
+	$(PYTHON) -B -I -S pyoci/__main__.py completion zsh >"$(SHARE)/zsh/site-functions/_pyoci"
+	$(PYTHON) -B -I -S pyoci/__main__.py completion fish >"$(SHARE)/fish/vendor_completions.d/pyoci.fish"
+	cd share && for file in */*; do install -d "$(abspath $(SHARE))/pyoci/$${file%/*}" && \
+		sed 's|@BINDIR@|$(PREFIX)/bin|' "$$file" >"$(abspath $(SHARE))/pyoci/$$file" || exit 1; done
 
 clean: ## remove what was built (not the virtual environment)
 	rm -rf build dist

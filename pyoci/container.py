@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pyoci.plan import Plan
 
-__all__ = ["Container", "Process", "default_root", "ids", "list", "make_plan"]
+__all__ = ["Container", "Process", "default_root", "features", "ids", "list", "make_plan"]
 
 _KILL = 9
 _STOP_SIGNAL = "org.opencontainers.image.stopSignal"
@@ -392,6 +392,13 @@ def list(root: str | None = None) -> List[dict[str, Any]]:
 def ids(root: str | None = None) -> List[str]:
     """The ids of all containers under root, sorted.  Raises errors.SetupError."""
     return states.ids(_root(root))
+
+
+def features() -> dict[str, Any]:
+    """What pyoci can do on this machine: the features document of the runtime-spec (rows F01 to F10)."""
+    from pyoci import container_features
+
+    return container_features.document()
 
 
 def _listed(directory: states.Directory) -> dict[str, Any]:

@@ -35,6 +35,9 @@ VERBS = {
     "resume": "let a paused container go on",
     "spec": "write a config.json to begin with",
     "plan": "print what create would do with a bundle",
+    "features": "print what pyoci can do on this machine, as JSON",
+    "info": "print what pyoci finds on this machine",
+    "completion": "print the completion of the command line for a shell",
     "version": "print the version",
     "help": "explain a verb",
 }

@@ -20,7 +20,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what is built, so that a test leaves nothing in the checkout and no old file hides a missing one."""
     copy = tmp_path_factory.mktemp("source") / "pyoci"
     copy.mkdir()
-    for tree in ("pyoci", "libexec"):
+    for tree in ("pyoci", "libexec", "share"):
         shutil.copytree(ROOT / tree, copy / tree, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "hatch_build.py", "Makefile", "README.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
@@ -134,3 +134,18 @@ def test_dependencies_come_along(made: Path) -> None:
     library = made.parents[1] / "lib" / "pyoci"
     for name in ("jsonschema", "pyroute2", "prctl.py"):
         assert (library / name).exists()
+
+
+def test_what_lies_beside_it(made: Path) -> None:
+    """The manual, completion, and snippets that name the installed command."""
+    share = made.parents[1] / "share"
+    assert (share / "man" / "man1" / "pyoci-create.1").read_text().startswith(".TH")
+    for name in (
+        "bash-completion/completions/pyoci",
+        "zsh/site-functions/_pyoci",
+        "fish/vendor_completions.d/pyoci.fish",
+    ):
+        assert "pyoci" in (share / name).read_text()
+    snippets = [file for file in (share / "pyoci").rglob("*") if file.is_file()]
+    assert len(snippets) == 4
+    assert all(f'"{made}"' in file.read_text() for file in snippets)
