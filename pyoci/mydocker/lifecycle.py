@@ -1,0 +1,345 @@
+"""A container's life: rootfs, files, monitor, network, program; and back, from any point at which it broke off.
+
+`finish` is the way back.  It may be called at any time by anybody and finds out by itself what there is.  conmon calls
+it at the end (`mydocker _exited`), stop and rm call it in case nobody did, and start begins with the same.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import time
+
+import pyoci
+from pyoci.mydocker import (
+    config,
+    containers,
+    errors,
+    hostfiles,
+    images,
+    inroot,
+    monitor,
+    networks,
+    processes,
+    restart,
+    rootless,
+    slirp,
+    users,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyoci.mydocker.containers import Container
+
+_INITS = ("/usr/bin/tini-static", "/usr/bin/catatonit", "/usr/libexec/podman/catatonit", "/usr/bin/docker-init")
+_DEATH = 10.0  # seconds after SIGKILL
+_SWAP_FILES = ("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "/sys/fs/cgroup/cgroup.controllers")
+
+
+# -- start ------------------------------------------------------------------------------------
+
+
+def start(container: Container, ready: Callable[[], None] | None = None, *, count: int = 0) -> None:
+    """Run a container that does not.  ready: called when the program is about to start, to attach to it.
+
+    count: which restart by its policy this is.  Raises errors.Error, pyoci.Error; then nothing runs, and the
+    reason is in its state.
+    """
+    with container.lock():
+        state = container.state()
+        if state.alive:
+            return
+        if container.problem:
+            raise errors.Error(f"cannot start container {container.name}: {container.problem}")
+        _clean(container)
+        container.save_facts(**{**containers.FRESH, "restarts": count, "run": secrets.token_hex(8)})
+        try:
+            _start(container, ready)
+        except BaseException as error:
+            _give_up(container, error)
+            raise
+
+
+def _start(container: Container, ready: Callable[[], None] | None) -> None:
+    rootfs = _mount(container)
+    made = make_config(container, rootfs)
+    watcher = monitor.Monitor(container)
+    pid = watcher.create(made)
+    _connect(container, pid)
+    if ready:
+        ready()
+    # before the program runs: should we be killed after it, it has started
+    container.save_facts(started=containers.now(), finished=None, conmon=watcher.pid()[0])
+    container.runtime.start()
+
+
+def _give_up(container: Container, error: BaseException) -> None:
+    code = error.code if isinstance(error, pyoci.Error) else 125
+    _clean(container)
+    container.save_facts(started=None, finished=None, exit_code=code, error=str(error))
+
+
+def _mount(container: Container) -> str:
+    store = images.Store(container.paths)
+    try:
+        return store.mount_again(container.id)
+    except errors.NotFound:  # the command that made the container was killed before
+        return store.mount(store.resolve(container.image_id), container.id)
+
+
+def make_config(container: Container, rootfs: str) -> dict[str, Any]:
+    """config.json of a container whose root is mounted at rootfs, and the files it names.  Raises errors.Error."""
+    record, host = container.record, container.host
+    root = inroot.open_directory(rootfs)
+    try:
+        user = users.resolve(root, container.config["User"], tuple(host["group_add"]))
+    finally:
+        os.close(root)
+    place = config.Place(rootfs, container.directory, user)
+    place.joins = _joins(container)
+    place.swap = bool(host["memory_swap"]) or _limits_swap()
+    place.rootless = rootless.active()
+    if host["init"]:
+        place.init = _init_program()
+    own_network = host["network"] != "host" and "network" not in place.joins
+    _write_files(container, own_network)
+    return config.make(record, place)
+
+
+def _write_files(container: Container, own_network: bool) -> None:
+    directory, host = container.directory, container.host
+    name = container.config["Hostname"]
+    hostfiles.write(f"{directory}/hostname", f"{name}\n")
+    hostfiles.write(f"{directory}/hosts", hostfiles.hosts(host, [("127.0.1.1", [name])] if own_network else []))
+    if rootless.active() and own_network and not host["dns"]:
+        host = {**host, "dns": [slirp.DNS]}
+    hostfiles.write(f"{directory}/resolv.conf", hostfiles.resolv(host, own_network))
+
+
+def _joins(container: Container) -> dict[str, str]:
+    """--network, --pid and --ipc container:NAME."""
+    found = {}
+    for option, kind, file in (("network", "network", "net"), ("pid", "pid", "pid"), ("ipc", "ipc", "ipc")):
+        mode, _, name = container.host[option].partition(":")
+        if mode == "container" and name:
+            other = containers.find(container.paths, name)
+            pid = other.state().pid
+            if not pid:
+                raise errors.Conflict(f"cannot join {option} of a non running container: {other.id}", code=125)
+            found[kind] = f"/proc/{pid}/ns/{file}"
+    return found
+
+
+def _limits_swap() -> bool:
+    return any(map(os.path.exists, _SWAP_FILES))
+
+
+def _init_program() -> str:
+    for path in _INITS:
+        if os.access(path, os.X_OK):
+            return path
+    raise errors.Error("--init needs a small init program, and there is none", hint="install tini", code=125)
+
+
+def _connect(container: Container, pid: int) -> None:
+    host = container.host
+    if host["network"] in ("host", "none") or host["network"].startswith("container:"):
+        return
+    if rootless.active():
+        slirp.start(container, pid)
+        return
+    nets = networks.Networks(container.paths)
+    for number, (name, wanted) in enumerate(container.record["networks"].items()):
+        published = host["ports"] if number == 0 else []
+        nets.connect(container, pid, name, ip=wanted["ip"], aliases=wanted["aliases"], wanted_ports=published)
+
+
+# -- the end ----------------------------------------------------------------------------------
+
+
+def finish(container: Container) -> containers.State:
+    """Write down how it ended, and let go of what it used; nothing is done to one that runs.  Gives its state."""
+    with container.lock():
+        state = container.state()
+        if not state.alive:
+            _clean(container)
+            if state.started and not container.facts()["finished"]:
+                container.save_facts(finished=state.finished, exit_code=state.exit_code, oom=_out_of_memory(container))
+        return container.state()
+
+
+def _out_of_memory(container: Container) -> bool:
+    return os.path.exists(f"{container.run}/oom")  # conmon makes it in its bundle
+
+
+def _clean(container: Container) -> None:
+    """Everything that belongs to a run which is over; the caller holds the lock."""
+    try:
+        container.runtime.delete(force=True)
+    except pyoci.NotFound:
+        pass
+    slirp.stop(container)
+    if os.path.isdir(container.paths.networks):
+        networks.Networks(container.paths).disconnect(container.id)
+    images.Store(container.paths).unmount(container.id)
+
+
+def exited(container: Container, run: str) -> None:
+    """conmon's exit command: finish, then what --rm and --restart ask for.
+
+    run: which run has ended; one that a later start has cleaned up after is nobody's business any more.
+    """
+    with container.lock():
+        if container.facts()["run"] != run:
+            return
+    state = finish(container)
+    if state.alive or not state.started:
+        return
+    if container.host.get("auto_remove"):
+        remove(container)
+        return
+    delay = restart.delay(container.host["restart"], state)
+    if delay is not None:
+        restart.later(container, state, delay)
+
+
+# -- signals ----------------------------------------------------------------------------------
+
+
+def kill(container: Container, name: int | str) -> None:
+    """Send a signal.  Raises errors.Conflict when it does not run."""
+    if not container.state().alive:
+        raise errors.Conflict(f"Container {container.id} is not running")
+    number = container_signal(name)
+    if number == signal.SIGKILL:
+        with container.lock():
+            container.save_facts(stopped=True)
+    try:
+        container.runtime.kill(number)
+    except (pyoci.NotFound, pyoci.WrongState):
+        raise errors.Conflict(f"Container {container.id} is not running") from None
+
+
+def container_signal(name: int | str) -> int:
+    """A signal by name or number.  Raises errors.UsageError."""
+    text = str(name).upper().removeprefix("SIG")
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= signal.SIGRTMAX:
+        return int(text)
+    base, plus, offset = text.partition("+")
+    if plus and base == "RTMIN" and offset.isdigit() and int(offset) <= signal.SIGRTMAX - signal.SIGRTMIN:
+        return signal.SIGRTMIN + int(offset)
+    try:
+        return int(signal.Signals[f"SIG{text}"])
+    except KeyError:
+        raise errors.UsageError(f"Invalid signal: {name}", code=1) from None
+
+
+def stop(container: Container, timeout: float | None = None, name: str | None = None) -> None:
+    """Its stop signal, then KILL after timeout seconds (negative: never); no error when it does not run."""
+    with container.lock():
+        state = container.state()
+        if state.alive or state.status == "restarting":
+            container.save_facts(stopped=True, restarting=False)
+    if not state.alive:
+        finish(container)
+        return
+    if timeout is None:
+        timeout = container.config.get("StopTimeout", 10)
+    start_time = processes.start_time(state.pid)
+    _signal(container, name or container.config.get("StopSignal") or "TERM")
+    if state.status == "paused":
+        _resume(container)
+    if not processes.wait(state.pid, start_time, None if timeout < 0 else timeout):
+        _signal(container, "KILL")
+        if not processes.wait(state.pid, start_time, _DEATH):
+            raise errors.Error(f"container {container.name} does not end: process {state.pid} ignores SIGKILL")
+    wait_cleaned(container)
+
+
+def _signal(container: Container, name: str) -> None:
+    try:
+        container.runtime.kill(container_signal(name))
+    except (pyoci.NotFound, pyoci.WrongState):
+        return
+
+
+def _resume(container: Container) -> None:
+    try:
+        container.runtime.resume()
+    except (pyoci.NotFound, pyoci.WrongState):
+        return
+
+
+def wait_cleaned(container: Container) -> containers.State | None:
+    """Wait for conmon to be through with a container that has ended, then see to it; None when it was removed."""
+    monitor.Monitor(container).wait(_DEATH)
+    try:
+        return finish(container)
+    except errors.NotFound:
+        return None
+
+
+def wait(container: Container, interval: float = 0.2) -> int:
+    """Until it has ended for the first time; gives its exit code."""
+    while True:
+        state = container.state()
+        if state.alive:
+            processes.wait(state.pid, processes.start_time(state.pid))
+            after = wait_cleaned(container)
+            return after.exit_code if after else last_exit(container)
+        if state.status != "created":
+            return state.exit_code
+        time.sleep(interval)  # there is nothing yet to wait on
+
+
+def last_exit(container: Container) -> int:
+    """The exit code of a container that --rm has removed, as far as its monitor's file tells."""
+    found = container.exit_file()
+    return found[0] if found else containers.UNKNOWN_EXIT
+
+
+# -- removing ---------------------------------------------------------------------------------
+
+
+def remove(container: Container, *, force: bool = False, volumes: bool = False) -> None:
+    """Remove a container, all it changed, and what belongs to it.  Raises errors.Conflict when it runs."""
+    state = container.state()
+    if state.alive and not force:
+        what = "paused" if state.status == "paused" else "running"
+        raise errors.Conflict(
+            f"You cannot remove a {what} container {container.id}", hint="stop the container first, or use rm -f"
+        )
+    if state.alive or state.status == "restarting":
+        stop(container, 0, "KILL")
+    own = container.record.get("anonymous") or []
+    with container.lock():
+        _clean(container)
+        images.Store(container.paths).remove_rootfs(container.id)
+        container.forget()
+    if volumes or container.host.get("auto_remove"):
+        remove_volumes(container, own)
+
+
+def remove_volumes(container: Container, names: list[str]) -> None:
+    """The volumes that were made for it and have no name of their own."""
+    from pyoci.mydocker import volumes
+
+    store = volumes.Volumes(container.paths)
+    for name in names:
+        try:
+            store.remove(name)
+        except errors.Error:  # another container uses it, or it is gone
+            continue
+
+
+def discard(container: Container) -> None:
+    """Remove one that was only just made, for an error that is about to be shown."""
+    try:
+        remove(container, force=True, volumes=True)
+    except pyoci.Error:
+        shutil.rmtree(container.run, ignore_errors=True)
