@@ -13,7 +13,7 @@ import threading
 MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x4000, 0x40000
 MNT_DETACH, UMOUNT_NOFOLLOW = 0x2, 0x8
 CLONE_FS, CLONE_NEWNS, CLONE_NEWUSER = 0x200, 0x20000, 0x10000000
-RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
+RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x02, 0x04, 0x10
 _OPENAT2 = 437  # the same on every architecture, as all system calls since 5.1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -30,14 +30,15 @@ def _check(result: int, path: str | bytes = "") -> int:
     return result
 
 
-def open_in_root(root: int, path: bytes, flags: int) -> int:
+def open_in_root(root: int, path: bytes, flags: int, resolve: int = 0) -> int:
     """openat2(2): open `path` below the directory `root` as if that were "/"; symlinks and .. do not leave it.
 
+    resolve: RESOLVE_NO_SYMLINKS, where a symlink would be an error (ELOOP)
     Gives a descriptor, close-on-exec.  ValueError when there is a NUL in the path.
     """
     if b"\0" in path:
         raise ValueError("a NUL in a path")
-    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
     return _check(_libc.syscall(_OPENAT2, root, path or b".", how, len(how)), path)
 
 

@@ -83,19 +83,17 @@ class Blobs:
         Raises errors.Hostile when it has another digest or is beyond the limit.
         """
         reader = streams.HashingReader(source, what, limit)
-        path = f"{self.partial}/.{os.getpid()}-{os.urandom(8).hex()}"
-        try:
-            with open(path, "xb") as file:
-                while data := reader.read(streams.CHUNK):
-                    file.write(data)
-                _sync(file)
+        with self.create() as blob:
+            while data := reader.read(streams.CHUNK):
+                blob.file.write(data)
             if digest and reader.digest != digest:
                 raise errors.Hostile(f"{what} has the digest {reader.digest}, not {digest}")
-            os.rename(path, self.path(reader.digest))
-        finally:
-            records.remove(path)
-        records.sync_directory(self.directory)
+            blob.finish(reader.digest)
         return reader.digest, reader.count
+
+    def create(self) -> NewBlob:
+        """A blob whose digest is not known yet."""
+        return NewBlob(self)
 
     def receive(self, digest: str) -> Incoming:
         """The right to bring a blob in, waited for: another command may be at it."""
@@ -106,6 +104,31 @@ class Blobs:
         for name in sorted(os.listdir(self.directory)):
             if reference.is_digest(f"sha256:{name}"):
                 yield f"sha256:{name}"
+
+
+class NewBlob:
+    """A file to be written, in a with block; it is a blob once finish() gave it its digest.
+
+    file: binary, open for writing and reading
+    """
+
+    def __init__(self, blobs: Blobs) -> None:
+        self.blobs = blobs
+        self.path = f"{blobs.partial}/.{os.getpid()}-{os.urandom(8).hex()}"
+
+    def __enter__(self) -> NewBlob:
+        self.file = open(self.path, "x+b")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        records.remove(self.path)
+
+    def finish(self, digest: str) -> None:
+        """digest: of what was written; the caller has counted along."""
+        _sync(self.file)
+        os.rename(self.path, self.blobs.path(digest))
+        records.sync_directory(self.blobs.directory)
 
 
 class Incoming:

@@ -7,10 +7,9 @@ difference to what is on disk.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 
-from pyoci.mydocker import calls, errors, records, rootless, streams, untar
+from pyoci.mydocker import calls, errors, records, rootless, streams, tree, untar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from pyoci.mydocker.paths import Paths
 
+EMPTY = "empty"  # the directory below an image without layers
 _NAME = 32  # hex digits: short, since all of them have to fit in one page for mount(2), and still no collision
 MOST = 110  # layers of one image: as many as that page holds
 
@@ -60,7 +60,7 @@ class Layers:
             _sync_file_system(temporary)
             self._publish(temporary, diff_id)
         finally:
-            remove_tree(temporary)
+            tree.remove(temporary)
 
     def _fill(self, directory: str, file: IO[bytes], diff_id: str) -> int:
         os.mkdir(directory, 0o755)
@@ -98,7 +98,7 @@ class Layers:
         names = {self.name(diff_id) for diff_id in keep}
         freed = 0
         for name in os.listdir(self.directory):
-            if name in names:
+            if name in names or name == EMPTY:
                 continue
             path = f"{self.directory}/{name}"
             try:
@@ -109,38 +109,8 @@ class Layers:
             # not under its name while it is half removed
             doomed = path if name.startswith(".tmp-") else f"{self.directory}/.tmp-{os.getpid()}-{name}"
             os.rename(path, doomed)
-            remove_tree(doomed)
+            tree.remove(doomed)
         return freed
-
-
-def remove_tree(path: str) -> None:
-    """A directory of ours and all in it, following no symlink; no error when it is not there.
-
-    Raises errors.StorageError, and removes nothing, when something is mounted in it.
-    """
-    for point in mounts_below(path):
-        raise errors.StorageError(f"cannot remove {path}: {point} is mounted", hint="unmount it")
-    try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise errors.StorageError(f"cannot remove {error.filename}: {error.strerror}") from None
-
-
-def mounts_below(path: str) -> list[str]:
-    """Mount points at or below a path, the last mounted first."""
-    real = os.path.realpath(path)
-    with open("/proc/self/mountinfo", "rb") as file:
-        points = [os.fsdecode(_unescape(line.split(b" ")[4])) for line in file]
-    return [point for point in reversed(points) if point == real or point.startswith(f"{real}/")]
-
-
-def _unescape(text: bytes) -> bytes:
-    """proc(5): space, tab, newline and backslash are octal."""
-    for octal, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-        text = text.replace(octal, character)
-    return text
 
 
 def _sync_file_system(path: str) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 
-from pyoci.mydocker import calls, errors, layers, records, rootless
+from pyoci.mydocker import calls, errors, layers, records, rootless, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class Overlays:
         for diff_id in diff_ids:
             self.layers.path(diff_id)
         if not names:  # overlayfs wants one: `import` of nothing, `FROM scratch`
-            os.makedirs(f"{self.layers.directory}/empty", 0o755, exist_ok=True)
-            names = ["empty"]
+            os.makedirs(f"{self.layers.directory}/{layers.EMPTY}", 0o755, exist_ok=True)
+            names = [layers.EMPTY]
         above = os.path.relpath(path, self.layers.directory)
         data = f"lowerdir={':'.join(names)},upperdir={above}/upper,workdir={above}/work,{_OPTIONS}"
         data += ",userxattr" if rootless.active() else ""
@@ -105,11 +105,11 @@ class Overlays:
 
     def mounted(self, container: str) -> bool:
         """Whether merged is a mount point."""
-        return os.path.realpath(self.merged(container)) in layers.mounts_below(self.path(container))
+        return os.path.realpath(self.merged(container)) in tree.mounts_below(self.path(container))
 
     def unmount(self, container: str) -> None:
         """Whatever is mounted in the container's directory, the last first; no error when nothing is."""
-        for point in layers.mounts_below(self.path(container)):
+        for point in tree.mounts_below(self.path(container)):
             try:
                 calls.umount(point)
             except OSError as error:
@@ -121,7 +121,7 @@ class Overlays:
         self.unmount(container)
         path = self.path(container)
         if os.path.exists(path):
-            layers.remove_tree(path)
+            tree.remove(path)
 
     def containers(self) -> Iterator[str]:
         """The ids of those that have a root file system."""

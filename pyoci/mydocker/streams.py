@@ -12,7 +12,7 @@ from pyoci.mydocker import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO, Protocol
+    from typing import IO, Any, Protocol
 
     class Readable(Protocol):
         def read(self, size: int, /) -> bytes: ...
@@ -122,6 +122,7 @@ class _Zstd:
             raise EOFError(str(error)) from None
 
 
-def compressor(file: IO[bytes]) -> gzip.GzipFile:
+def compressor(file: HashingWriter) -> gzip.GzipFile:
     """gzip as layers have it: no name, no time, so that the same content has the same digest."""
-    return gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)
+    target: Any = file
+    return gzip.GzipFile(filename="", mode="wb", fileobj=target, compresslevel=6, mtime=0)
