@@ -201,11 +201,6 @@ int op_exec(struct ctx *ctx, const struct op *op);
 const char *go_strerror(int error);
 int write_all(int fd, const char *data, size_t size);
 
-/* degraded.c */
-int close_span(const struct ctx *ctx, unsigned first, unsigned last);
-void name_refused(struct ctx *ctx, int error);
-
-/* hook.c */
 /* attributes.c */
 int op_scheduler(struct ctx *ctx, const struct op *op);
 int op_io_priority(struct ctx *ctx, const struct op *op);
@@ -218,6 +213,7 @@ int op_label(struct ctx *ctx, const struct op *op);
 int close_span(const struct ctx *ctx, unsigned first, unsigned last);
 void name_refused(struct ctx *ctx, int error);
 
+/* hook.c */
 int op_hook(struct ctx *ctx, const struct op *op);
 
 /* verbs.c */

@@ -93,7 +93,7 @@ int op_oom_score_adj(struct ctx *ctx, const struct op *op)
 
 int op_rlimit(struct ctx *ctx, const struct op *op)
 {
-	struct rlimit limit = { (rlim_t)op->num[1], (rlim_t)op->num[2] };
+	struct rlimit limit = { (rlim_t)op->num[1], (rlim_t)op->num[2] }, now;
 
 	(void)ctx;
 	if (op->num[3]) { /* the soft limit is ours as well: it changes when we are done */
