@@ -19,6 +19,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 APT_RUN := gcc libc6-dev make python3 python3-venv python3-dev libcap-dev busybox-static
 APT_TEST := runc crun podman conmon strace uidmap shellcheck libseccomp2 python3-seccomp \
 	iproute2 procps util-linux groff-base zsh fish docker-registry apache2-utils openssl
+APT_VM := qemu-system-x86 mmdebstrap e2fsprogs cpio kmod
 
 # A shell function: installs those of its arguments that dpkg does not know as installed.
 define apt_install
@@ -36,7 +37,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench plans build venv install share wheel clean
+.PHONY: help run test test-vm vm-shell check bench plans build venv install share wheel clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -46,6 +47,13 @@ run: build ## show a bundle's whole life, command by command
 
 test: build build/apt-test $(VENV)/stamp ## every test (PYTEST_ARGS= chooses)
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-vm: build build/apt-vm $(VENV)/stamp ## tests on cgroup v2, systemd and AppArmor, in a virtual machine (VM_ARGS= chooses)
+	$(VENV)/bin/python -m tests.vm.boot test $(VM_ARGS)
+	$(VENV)/bin/python -m pytest -p tests.vm.report build/vm/results/*.xml
+
+vm-shell: build build/apt-vm $(VENV)/stamp ## a root shell in that virtual machine (poweroff leaves it)
+	$(VENV)/bin/python -m tests.vm.boot shell
 
 check: build/apt-test $(VENV)/stamp ## the linters alone: ruff, mypy --strict, shellcheck, cc -Werror
 	$(VENV)/bin/python -m pytest -q tests/unit/test_lint.py tests/unit/test_layers.py
@@ -97,6 +105,10 @@ build/apt-run: Makefile
 
 build/apt-test: Makefile build/apt-run
 	@$(call apt_install,$(APT_TEST))
+	@touch $@
+
+build/apt-vm: Makefile build/apt-run
+	@$(call apt_install,$(APT_VM))
 	@touch $@
 
 $(VENV)/bin/pip: | build/apt-run

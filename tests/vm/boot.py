@@ -1,0 +1,150 @@
+"""Boot the virtual machine: the project as built goes in on one disk, the results come out on another.
+
+    python3 -m tests.vm.boot test [PYTEST ARGUMENTS]   run tests/vm/inside/run, leave junit files in build/vm/results
+    python3 -m tests.vm.boot shell                     a root shell on this terminal, `poweroff` to leave
+    python3 -m tests.vm.boot command SHELL-TEXT        run that in place of the tests, print what the console shows
+
+The root disk is a snapshot: nothing the machine does to it stays.  There is no network.  Needs no KVM (TCG).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+HERE = PROJECT / "tests" / "vm"
+BUILD = PROJECT / "build" / "vm"
+RESULTS = BUILD / "results"
+CONSOLE = BUILD / "console.log"
+DEADLINE = float(os.environ.get("VM_DEADLINE", "1500"))  # seconds for one boot with everything in it
+RESULTS_SIZE = 64 << 20  # bytes
+TAIL = 120  # lines of the console that are shown when no result came back
+# What the tests in there need of the checkout.
+PARTS = (
+    "pyoci",
+    "tests",
+    "bundles",
+    "conformance",
+    "docs",
+    "pyproject.toml",
+    "build/pyoci",
+    "build/nsexec",
+    "build/vm/probe",
+)
+# The machine has Debian's pytest, the tests are written for that of the virtual environment.
+SITE = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments", "hypothesis", "sortedcontainers")
+LEFT_OUT = {"rootfs", ".hypothesis", "results", ".pytest_cache"}
+
+
+def main(argv: list[str]) -> int:
+    """See the module; the exit status."""
+    what, rest = (argv[0], argv[1:]) if argv else ("test", [])
+    image = Path(subprocess.run([HERE / "build"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
+    _compile_probe()
+    scratch = BUILD / f"run.{os.getpid()}"
+    scratch.mkdir(parents=True)
+    try:
+        _project_disk(scratch / "project.tar", {"pytest": rest} if what == "test" else {"shell": " ".join(rest)})
+        (scratch / "results.img").touch()
+        os.truncate(scratch / "results.img", RESULTS_SIZE)
+        command = qemu(image, scratch, "shell" if what == "shell" else "tests")
+        if what == "shell":
+            return subprocess.run(command, check=False).returncode
+        return _run(command, scratch / "results.img", echo=what == "command")
+    finally:
+        shutil.rmtree(scratch)
+
+
+def qemu(image: Path, scratch: Path, service: str) -> list[str]:
+    """The command: two processors, 2 GiB in two NUMA nodes, no network, the console on standard input and output."""
+    drive = "if=none,format=raw,cache=unsafe"
+    append = (
+        "console=ttyS0 root=/dev/vda rw quiet mitigations=off nokaslr panic=-1 hugepagesz=2M hugepages=8 psi=1"
+        f" systemd.show_status=false systemd.wants=pyoci-{service}.service"
+    )
+    return [
+        *("nice", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048"),
+        *("-object", "memory-backend-ram,id=m0,size=1G", "-object", "memory-backend-ram,id=m1,size=1G"),
+        *("-numa", "node,cpus=0,memdev=m0", "-numa", "node,cpus=1,memdev=m1"),
+        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "mon:stdio"),
+        *("-kernel", str(image / "kernel"), "-initrd", str(image / "initrd"), "-append", append),
+        *("-drive", f"file={image / 'root.img'},{drive},snapshot=on,id=d0", "-device", "virtio-blk-pci,drive=d0"),
+        *("-drive", f"file={scratch / 'project.tar'},{drive},readonly=on,id=d1", "-device", "virtio-blk-pci,drive=d1"),
+        *("-drive", f"file={scratch / 'results.img'},{drive},id=d2", "-device", "virtio-blk-pci,drive=d2"),
+        *("-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0"),
+    ]
+
+
+def _compile_probe() -> None:
+    # There is no compiler in the machine.
+    probe, source = BUILD / "probe", PROJECT / "tests" / "integration" / "probe.c"
+    if not probe.exists() or probe.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run(["cc", "-static", "-O1", "-o", probe, source], check=True)
+
+
+def _project_disk(file: Path, job: dict[str, object]) -> None:
+    def chosen(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        return None if LEFT_OUT & set(Path(info.name).parts) else info
+
+    with tarfile.open(file, "w") as tar:
+        for part in PARTS:
+            if (PROJECT / part).exists():
+                tar.add(PROJECT / part, part, filter=chosen)
+        for package in SITE:
+            spec = importlib.util.find_spec(package)
+            assert spec and spec.origin, (
+                f"{package} is not installed: run this with the python of the virtual environment"
+            )
+            origin = Path(spec.origin)
+            if origin.name == "__init__.py":
+                tar.add(origin.parent, f"site/{package}")
+            else:
+                tar.add(origin, f"site/{origin.name}")
+        text = json.dumps(job).encode()
+        info = tarfile.TarInfo("job.json")
+        info.size = len(text)
+        tar.addfile(info, io.BytesIO(text))
+
+
+def _run(command: list[str], results: Path, echo: bool) -> int:
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    RESULTS.mkdir()
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    timer = threading.Timer(DEADLINE, process.kill)
+    timer.start()
+    assert process.stdout
+    with CONSOLE.open("wb") as log:
+        for line in process.stdout:
+            log.write(line)
+            log.flush()
+            if echo:
+                sys.stdout.write(line.decode(errors="replace"))
+                sys.stdout.flush()
+    process.wait()
+    timer.cancel()
+    took = time.monotonic() - began
+    unpacked = subprocess.run(["tar", "-xf", results, "-C", RESULTS], stderr=subprocess.DEVNULL, check=False).returncode
+    if unpacked != 0 or not (echo or list(RESULTS.glob("*.xml"))):
+        late = (
+            f"was stopped after {DEADLINE:.0f} s" if took >= DEADLINE else f"ended after {took:.0f} s without results"
+        )
+        lines = CONSOLE.read_text(errors="replace").splitlines()[-TAIL:]
+        print(*lines, f"the virtual machine {late}; all it said is in {CONSOLE}", sep="\n", file=sys.stderr)
+        return 1
+    print(f"the virtual machine ran for {took:.0f} s; what it said is in {CONSOLE}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,2 @@
+export PATH=/pyoci/build:$PATH
+cd /pyoci 2>/dev/null || :
