@@ -9,6 +9,7 @@ from pyoci.mydocker import errors, records, reference, streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterator
     from typing import IO, Any
 
@@ -46,7 +47,7 @@ class Blobs:
         except FileNotFoundError:
             raise Missing(f"the blob {digest} is missing") from None
 
-    def open(self, digest: str) -> IO[bytes]:
+    def open(self, digest: str) -> io.BufferedReader:
         """For reading.  Raises Missing."""
         try:
             return open(self.path(digest), "rb")

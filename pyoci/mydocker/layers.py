@@ -13,7 +13,7 @@ from pyoci.mydocker import calls, errors, records, rootless, streams, tree, unta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
+    import io
 
     from pyoci.mydocker.paths import Paths
 
@@ -46,7 +46,7 @@ class Layers:
             return 0
         return found if isinstance(found, int) else 0
 
-    def unpack(self, file: IO[bytes], diff_id: str) -> None:
+    def unpack(self, file: io.BufferedReader, diff_id: str) -> None:
         """Unpack a layer from its blob, unless it is there.  Raises errors.Hostile, errors.StorageError.
 
         Two commands may do so at the same time: the second finds the first one's when it is done.
@@ -62,7 +62,7 @@ class Layers:
         finally:
             tree.remove(temporary)
 
-    def _fill(self, directory: str, file: IO[bytes], diff_id: str) -> int:
+    def _fill(self, directory: str, file: io.BufferedReader, diff_id: str) -> int:
         os.mkdir(directory, 0o755)
         os.chmod(directory, 0o755)
         reader = streams.HashingReader(streams.decompressed(file), "the layer", self.limits.size)

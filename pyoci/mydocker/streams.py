@@ -12,6 +12,7 @@ from pyoci.mydocker import errors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import io
     from typing import IO, Any, Protocol
 
     class Readable(Protocol):
@@ -88,11 +89,9 @@ class HashingWriter:
         return f"sha256:{self._hash.hexdigest()}"
 
 
-def decompressed(file: IO[bytes]) -> Readable:
-    """What a file holds, by its first bytes: gzip, zstd, bzip2, xz, or as it is.  The file can seek."""
-    start = file.tell()
-    magic = file.read(6)
-    file.seek(start)
+def decompressed(file: io.BufferedReader) -> Readable:
+    """What a file holds, by its first bytes: gzip, zstd, bzip2, xz, or as it is.  A pipe will do."""
+    magic = file.peek(6)
     if magic.startswith(_GZIP):
         return gzip.GzipFile(fileobj=file)
     if magic.startswith(_BZIP2):
@@ -120,6 +119,13 @@ class _Zstd:
             return self.reader.read(size)
         except self.error as error:
             raise EOFError(str(error)) from None
+
+
+def compression(magic: bytes) -> str:
+    """What the first bytes of a layer say, as its media type ends: "+gzip", "+zstd", ""; "+" for what no layer has."""
+    if magic.startswith((_BZIP2, _XZ)):
+        return "+"
+    return "+gzip" if magic.startswith(_GZIP) else "+zstd" if magic.startswith(_ZSTD) else ""
 
 
 def compressor(file: HashingWriter) -> gzip.GzipFile:

@@ -54,11 +54,11 @@ class Limits:
         self.depth = depth
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """A header that is refused in place of being taken for the end, and whose extensions fit in memory."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors_: str) -> _Header:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors_: str) -> Header:
         try:
             found = super().frombuf(buf, encoding, errors_)
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
@@ -94,7 +94,7 @@ class Unpacker:
         """Every member, in order.  Raises errors.Hostile, errors.StorageError; the directory is then half full."""
         count = 0
         try:
-            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, errorlevel=2) as tar:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header, errorlevel=2) as tar:  # type: ignore[call-overload]
                 while (member := tar.next()) is not None:
                     count += 1
                     if count > self.limits.entries:
