@@ -19,24 +19,49 @@ if TYPE_CHECKING:
 # command -> (module below commands/, what --help says).  A module has `command`; one with several commands has
 # `command_NAME`.
 COMMANDS = {
+    "_boot": ("internal", "Start what restart policies want after a boot"),
+    "_exited": ("internal", "What conmon calls at the end"),
+    "_restart": ("internal", "A restart that waits for its time"),
+    "attach": ("session", "Come back to a running container"),
     "commit": ("commit", "Make an image of a container's changes"),
+    "cp": ("copy", "Copy files from and to a container"),
+    "create": ("run", "Make a container and do not start it"),
+    "diff": ("look", "Show what a container changed in its file system"),
+    "exec": ("session", "Run another command in a running container"),
     "export": ("export", "Write a container's file system as a tar"),
     "history": ("history", "Show the steps an image was made by"),
     "images": ("images", "List images"),
     "import": ("import", "Make an image of a tar of a file system"),
     "info": ("info", "Show what this installation is and can do"),
     "inspect": ("inspect", "Show all that is known of containers, images, volumes, networks"),
+    "kill": ("life", "Send containers a signal"),
     "load": ("load", "Take images from a docker archive or an OCI layout"),
     "login": ("login", "Check and keep a registry's user and password"),
     "logout": ("login", "Forget a registry's user and password"),
+    "logs": ("logs", "Show a container's output"),
+    "network": ("network", "Networks of containers"),
+    "pause": ("life", "Stop every process of containers for a while"),
+    "port": ("look", "Show published ports"),
+    "ps": ("ps", "List containers"),
     "pull": ("pull", "Fetch an image from a registry"),
     "push": ("push", "Send an image to a registry"),
+    "rename": ("life", "Give a container another name"),
+    "restart": ("life", "Stop containers and start them again"),
+    "rm": ("life", "Remove containers"),
     "rmi": ("rmi", "Remove images"),
+    "run": ("run", "Make a container of an image and run a command in it"),
     "save": ("save", "Write images as a docker archive or an OCI layout"),
+    "start": ("life", "Start containers"),
+    "stats": ("stats", "Show what containers use"),
+    "stop": ("life", "Stop containers"),
     "system": ("system", "What is kept on disk, and removing what is not used"),
     "tag": ("tag", "Give an image one more name"),
+    "top": ("look", "Show a container's processes"),
+    "unpause": ("life", "Let paused containers go on"),
+    "update": ("life", "Change limits and restart policy"),
     "version": ("version", "Show the versions"),
     "volume": ("volume", "Named volumes"),
+    "wait": ("life", "Wait for the end of containers"),
 }
 
 
@@ -45,7 +70,7 @@ class Commands(click.Group):
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """In the order of the alphabet."""
-        return sorted(COMMANDS)
+        return sorted(name for name in COMMANDS if not name.startswith("_"))
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """None for what is no command."""
@@ -60,7 +85,7 @@ class Commands(click.Group):
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table's own words."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, words) for name, (_, words) in sorted(COMMANDS.items())])
+            formatter.write_dl([(name, words) for name, (_, words) in sorted(COMMANDS.items()) if name[0] != "_"])
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["--help"]})

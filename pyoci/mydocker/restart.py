@@ -84,7 +84,7 @@ def at_boot(container: Container) -> bool:
 
 def unit(paths: Any) -> str:
     """A systemd unit that starts, at boot, the containers whose policy says so."""
-    command = " ".join(monitor.own_command(paths, "system", "boot"))
+    command = " ".join(monitor.own_command(paths, "_boot"))
     return f"""\
 # Starts the containers of {paths.root} that a restart policy wants to run after a reboot.
 # Each gets a conmon of its own, which outlives this command; so there is no daemon to keep running.
