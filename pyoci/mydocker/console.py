@@ -148,6 +148,13 @@ class Stream:
         if sink >= 0:
             os.close(sink)
 
+    def drop(self, fd: int) -> None:
+        """Nothing more comes from one of the sources."""
+        del self.sources[fd]
+        if fd == self.sink:
+            self.sink = -1
+        os.close(fd)
+
     def resize(self, rows: int, columns: int) -> None:
         """The person's terminal has this size now."""
 
@@ -160,10 +167,9 @@ class Stream:
 
     def close(self) -> None:
         """Let go."""
+        for fd in [*self.sources]:
+            self.drop(fd)
         self.close_stdin()
-        for fd in self.sources:
-            os.close(fd)
-        self.sources = {}
 
 
 class Attached(Stream):
@@ -185,6 +191,11 @@ class Attached(Stream):
         self.sink = self.socket.fileno()
         self._resize = resize
         self._signal = signal
+
+    def drop(self, fd: int) -> None:
+        """The socket is one for all, and is closed with the object."""
+        del self.sources[fd]
+        self.sink = -1
 
     def send(self, data: bytes) -> int:
         """One message."""
@@ -293,9 +304,7 @@ class Session:
                     raise
                 data = b""
             if not data:
-                del self.stream.sources[fd]
-                if fd != self.stream.sink:
-                    os.close(fd)
+                self.stream.drop(fd)
             elif kind:
                 _write(kind, data)
             else:

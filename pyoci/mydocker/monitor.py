@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -158,7 +159,7 @@ class Monitor:
         if pid > 0:
             return pid
         said = str(answer.get("message") or "the runtime could not create the container").strip()
-        message = said.splitlines()[-1].removeprefix("pyoci: ")
+        message = _message(said.splitlines()[-1])
         raise errors.Error(message, code=exit_code_of(message))
 
     # -- while it runs --------------------------------------------------------------------------
@@ -189,6 +190,17 @@ class Monitor:
     def wait(self, timeout: float | None = None) -> bool:
         """Until conmon has ended, and with it the exit command; whether it has."""
         return processes.wait(*self.pid(), timeout)
+
+
+def _message(line: str) -> str:
+    """The words of an error of the runtime's, which come as a line of a log: time="..." level=error msg="..." """
+    found = re.search(r' msg=("(?:[^"\\]|\\.)*")$', line)
+    if found is None:
+        return line.removeprefix("pyoci: ")
+    try:
+        return str(json.loads(found[1]))
+    except ValueError:
+        return found[1].strip('"')
 
 
 def log_directory(container: containers.Container) -> str:
