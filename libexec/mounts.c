@@ -228,6 +228,15 @@ static int fs_error(struct ctx *ctx, int fs, int error)
 	return -error;
 }
 
+/* fsconfig(2) takes strings of so many bytes. */
+#define FS_STRING 255
+#define HELD_MAX 12
+
+/* Descriptors that are open until a file system is mounted. */
+struct held {
+	int fd[HELD_MAX + 3], n; /* layers, and the two directories of the upper one */
+};
+
 /* Cut the next option off the comma separated ones; a comma between double quotes is part of the value
  * (SELinux labels), and the quotes are not. */
 static char *next_option(char **rest)
@@ -246,8 +255,81 @@ static char *next_option(char **rest)
 	return option;
 }
 
+/* Cut the next path off an overlay's layers, which are separated by colons; a backslash takes the meaning of
+ * what follows it. */
+static char *next_layer(char **rest)
+{
+	char *layer = *rest, *to = layer, *p = layer;
+
+	if (!p)
+		return NULL;
+	for (; *p && *p != ':'; p++) {
+		if (*p == '\\' && p[1])
+			p++;
+		*to++ = *p;
+	}
+	*rest = *p ? p + 1 : NULL;
+	*to = 0;
+	return layer;
+}
+
+/* An option of overlayfs that is too long for fsconfig(2): its paths are named by descriptors.  All in one
+ * if that is short enough, and then they must stay open until the mount is made; else one by one, which takes
+ * Linux 6.5. */
+static int fs_layers(struct ctx *ctx, int fs, const char *key, char *value, struct held *held)
+{
+	char joined[FS_STRING + 1] = "", name[32], *rest = value, *path;
+	bool split = !strcmp(key, "lowerdir"), many;
+	int r = 0, dir, colons = 0;
+
+	for (const char *p = value; split && *p; p++)
+		colons += *p == ':';
+	many = colons >= HELD_MAX - held->n;
+	while (r == 0 && rest) {
+		path = split ? next_layer(&rest) : value;
+		rest = split ? rest : NULL;
+		dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (dir < 0)
+			return detail(ctx, errno, "option %s: %s", key, path);
+		if (held->n == HELD_MAX + 3) {
+			close(dir);
+			return detail(ctx, E2BIG, "option %s", key);
+		}
+		held->fd[held->n++] = dir;
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", dir);
+		if (many) {
+			r = fsconfig(fs, FSCONFIG_SET_STRING, "lowerdir+", name, 0) < 0 ? -errno : 0;
+			close(held->fd[--held->n]);
+		} else {
+			size_t used = strlen(joined);
+			snprintf(joined + used, sizeof(joined) - used, "%s%s", used ? ":" : "", name);
+		}
+	}
+	if (r == 0 && !many && fsconfig(fs, FSCONFIG_SET_STRING, key, joined, 0) < 0)
+		r = -errno;
+	if (r == 0)
+		return 0;
+	detail(ctx, -r, "option %s", key);
+	return fs_error(ctx, fs, -r);
+}
+
+static int fs_option(struct ctx *ctx, int fs, const char *key, char *value, struct held *held)
+{
+	bool layers = !strcmp(key, "lowerdir") || !strcmp(key, "upperdir") || !strcmp(key, "workdir");
+
+	if (value && layers && held && strlen(value) > FS_STRING)
+		return fs_layers(ctx, fs, key, value, held);
+	if (fsconfig(fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value, 0) < 0) {
+		int error = errno;
+
+		detail(ctx, error, "option %s", key);
+		return fs_error(ctx, fs, error);
+	}
+	return 0;
+}
+
 /* Hand the options to the file system, one by one. */
-static int fs_options(struct ctx *ctx, int fs, const char *data)
+static int fs_options(struct ctx *ctx, int fs, const char *data, struct held *held)
 {
 	char *copy = strdup(data), *rest = copy, *key;
 	int r = copy ? 0 : -ENOMEM;
@@ -259,12 +341,7 @@ static int fs_options(struct ctx *ctx, int fs, const char *data)
 			continue;
 		if (value)
 			*value++ = 0;
-		if (fsconfig(fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value, 0) < 0) {
-			int error = errno;
-
-			detail(ctx, error, "option %s", key);
-			r = fs_error(ctx, fs, error);
-		}
+		r = fs_option(ctx, fs, key, value, held);
 	}
 	free(copy);
 	return r;
@@ -286,6 +363,7 @@ static int fs_flags(struct ctx *ctx, int fs, unsigned long flags, const char *so
 static int fs_mount(struct ctx *ctx, const char *type, const char *source, unsigned long flags, const char *data)
 {
 	unsigned attr = 0;
+	struct held held = { .n = 0 };
 	int r, mnt = -1, fs = fsopen(type, FSOPEN_CLOEXEC);
 
 	if (fs < 0)
@@ -299,12 +377,14 @@ static int fs_mount(struct ctx *ctx, const char *type, const char *source, unsig
 	if (r == 0)
 		r = fs_flags(ctx, fs, flags, source);
 	if (r == 0)
-		r = fs_options(ctx, fs, data);
+		r = fs_options(ctx, fs, data, &held);
 	if (r == 0 && fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		r = fs_error(ctx, fs, errno);
 	if (r == 0 && (mnt = fsmount(fs, FSMOUNT_CLOEXEC, attr)) < 0)
 		r = fs_error(ctx, fs, errno);
 	close(fs);
+	while (held.n)
+		close(held.fd[--held.n]);
 	return r < 0 ? r : mnt;
 }
 
@@ -497,7 +577,7 @@ static int reconfigure(struct ctx *ctx, int fd, unsigned long flags, bool writab
 	if (r == 0)
 		r = fs_flags(ctx, fs, flags & ~(unsigned long)MS_RDONLY, "");
 	if (r == 0)
-		r = fs_options(ctx, fs, data);
+		r = fs_options(ctx, fs, data, NULL);
 	if (r == 0 && fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
 		r = fs_error(ctx, fs, errno);
 	close(fs);

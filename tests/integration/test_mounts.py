@@ -363,6 +363,25 @@ def test_tmpcopyup_of_nothing(box: Box) -> None:
     assert box.sh("stat -c %a /fresh") == "1777\n"
 
 
+@pytest.mark.parametrize("count", [2, 40])
+def test_overlay_with_long_paths(box: Box, volume: Path, count: int) -> None:
+    """fsconfig(2) takes no string over 255 bytes; podman's image mounts have longer ones. A colon is escaped."""
+    if count > 12 and tuple(int(part) for part in os.uname().release.split(".")[:2]) < (6, 5):
+        pytest.skip("more layers take lowerdir+ of Linux 6.5")
+    top = volume / ("long" * 40)
+    names = ["a:b", *(f"layer{number}" for number in range(1, count))]
+    for name in names:
+        (top / name).mkdir(parents=True)
+        (top / name / name).write_text("there\n")
+    lower = ":".join(str(top / name).replace(":", "\\:") for name in names)
+    upper, work = top / ("d" * 100) / "upper:dir", top / ("d" * 100) / "work"
+    upper.mkdir(parents=True)
+    work.mkdir()
+    box.mount("/o", "overlay", "overlay", f"lowerdir={lower}", f"upperdir={upper}", f"workdir={work}")
+    assert box.sh("ls /o | wc -l; echo new >/o/new; cat /o/a:b").split() == [str(count), "there"]
+    assert (upper / "new").read_text() == "new\n"
+
+
 def test_unknown_options_are_data(box: Box) -> None:
     """M15: comma joined, for the file system."""
     box.mount("/m", "tmpfs", "tmpfs", "size=1m", "nosuid", "mode=711", "nr_inodes=77")
