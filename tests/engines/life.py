@@ -404,7 +404,11 @@ def events(engine: Cli) -> None:
     engine("wait", name)
     shown = eventually(
         lambda: (
-            (text := engine("events", "--since", "1m", "--until", str(int(time.time()) + 1), "--filter", f"container={name}").out)
+            (
+                text := engine(
+                    "events", "--since", "1m", "--until", str(int(time.time()) + 1), "--filter", f"container={name}"
+                ).out
+            )
             and "die" in text
             and text
         ),
