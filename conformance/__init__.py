@@ -1,0 +1,1 @@
+"""The rows of the OCI runtime-spec as checks of any runtime: only its command line is driven."""

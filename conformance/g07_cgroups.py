@@ -1,0 +1,502 @@
+"""G7: cgroups, of whichever version the machine has."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from conformance import machine
+from conformance.box import Box, Result, Skip, holds, same
+from conformance.runner import check
+
+V2 = "this machine has cgroup v1"
+V1 = "this machine has cgroup v2"
+
+
+def own(pid: int, controller: str) -> str:
+    """The cgroup of a process, of a v1 controller or of v2."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if controller in names.split(",") or (machine.unified() and not names):
+            return path
+    return ""
+
+
+def applied(box: Box, resources: dict[str, Any], files: dict[tuple[str, str], str]) -> None:
+    """A container with these resources has these values in its files: (controller, file) -> value.
+
+    Raises Skip when the kernel takes no such value from anybody.
+    """
+    for (controller, file), value in files.items():
+        why = machine.takes(controller, file, value)
+        if why:
+            box.resources.update(resources)
+            box.skip_or_plan(why, *([] if "controller" in why else [file]))
+    box.resources.update(resources)
+    box.create()
+    for (controller, file), value in files.items():
+        found = box.cgroup_file(controller, file)
+        same(" ".join(found.split()), value, file)
+    box.rt("delete", "--force", box.id)
+
+
+def v1v2(v1: dict[tuple[str, str], str], v2: dict[str, str]) -> dict[tuple[str, str], str]:
+    """The files of this machine's version."""
+    return {(file.partition(".")[0], file): value for file, value in v2.items()} if machine.unified() else v1
+
+
+@check("C01")
+def path(box: Box) -> None:
+    """An absolute cgroupsPath is below the mount point, made when it is missing, the same each time."""
+    box.linux["cgroupsPath"] = f"/{box.id}/deep/er"
+    try:
+        for _ in range(2):
+            pid = box.up()
+            same(own(pid, "pids"), box.linux["cgroupsPath"], "cgroup of the program")
+            box.end()
+            box.delete()
+    finally:
+        machine.clean(f"/{box.id}/", machine.mounts(), machine.children())
+
+
+@check("C01")
+def path_invalid(box: Box) -> None:
+    """A path that leads out of the hierarchy is an error, or stays in it."""
+    box.linux["cgroupsPath"] = f"/../../{box.id}-escape"
+    box.process["args"] = ["sleep", "100"]
+    box.write()
+    if box.try_create().code == 0:
+        found = own(box.pid, "pids")
+        holds(".." not in found and found.startswith("/"), f"the program is in {found}")
+
+
+@check("C02")
+def frozen(box: Box) -> None:
+    """A cgroup that is frozen is an error, not a container that hangs."""
+    directory = box.cgroup_dir("freezer") if not machine.unified() else box.cgroup_dir("pids")
+    directory.mkdir()
+    name, value = ("cgroup.freeze", "1") if machine.unified() else ("freezer.state", "FROZEN")
+    (directory / name).write_text(value)
+    box.write()
+    holds(box.try_create(timeout=5).code != 0, "`create` in a frozen cgroup succeeded")
+
+
+@check("C02")
+def not_empty(box: Box) -> None:
+    """A cgroup with a process in it is an error."""
+    other = box.another()
+    other.linux["cgroupsPath"] = box.linux["cgroupsPath"]
+    other.up()
+    box.write()
+    if box.try_create().code == 0:
+        raise Skip("the runtime does not look whether a cgroup has processes: it MAY")
+
+
+@check("C03")
+def driver_cgroupfs(box: Box) -> None:
+    """The driver cgroupfs."""
+    same(own(box.up(), "pids"), box.linux["cgroupsPath"], "cgroup of the program")
+
+
+@check("C03")
+def driver_systemd(_: Box) -> None:
+    """The driver systemd."""
+    if not Path("/run/systemd/system").exists():
+        raise Skip("systemd does not run here: its drivers cannot be shown")
+    raise Skip("the checks do not ask systemd for scopes yet")
+
+
+@check("C04")
+def delegation(box: Box) -> None:
+    """A cgroup namespace and a writable cgroup mount give v2 files to the container's root; v1 files never."""
+    box.userns()
+    box.namespace("cgroup")
+    box.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "rw")
+    box.create()
+    directory = box.cgroup_dir("pids")
+    owners = {name: (directory / name).stat().st_uid for name in (".", "cgroup.procs")}
+    if not machine.unified():
+        same(set(owners.values()), {0}, "owners of the v1 cgroup")
+        return
+    delegate = Path("/sys/kernel/cgroup/delegate")
+    names = delegate.read_text().split() if delegate.exists() else ["cgroup.procs", "cgroup.subtree_control"]
+    for name in (".", *names):
+        if (directory / name).exists():
+            same((directory / name).stat().st_uid, 100000, f"owner of {name}")
+    same((directory / "pids.max").stat().st_uid, 0, "owner of pids.max")
+
+
+@check("C05")
+def memory(box: Box) -> None:
+    """memory.limit and reservation."""
+    mib = 1 << 20
+    applied(
+        box,
+        {"memory": {"limit": 64 * mib, "reservation": 32 * mib}},
+        v1v2(
+            {
+                ("memory", "memory.limit_in_bytes"): str(64 * mib),
+                ("memory", "memory.soft_limit_in_bytes"): str(32 * mib),
+            },
+            {"memory.max": str(64 * mib), "memory.low": str(32 * mib)},
+        ),
+    )
+
+
+@check("C05")
+def swap(box: Box) -> None:
+    """memory.swap, which is the sum of both."""
+    mib = 1 << 20
+    name = "memory.swap.max" if machine.unified() else "memory.memsw.limit_in_bytes"
+    top = box.cgroup_dir("memory").parent
+    if not any(top.glob(f"*/{name}")):
+        raise Skip(f"the kernel has no {name}")
+    box.resources["memory"] = {"limit": 64 * mib, "swap": 96 * mib}
+    box.create()
+    same(box.cgroup_file("memory", name), str((32 if machine.unified() else 96) * mib), name)
+
+
+@check("C06")
+def kernel_memory(box: Box) -> None:
+    """memory.kernel and kernelTCP (v1)."""
+    if machine.unified():
+        raise Skip(V1)
+    mib = 1 << 20
+    applied(box, {"memory": {"kernelTCP": 16 * mib}}, {("memory", "memory.kmem.tcp.limit_in_bytes"): str(16 * mib)})
+
+
+@check("C06")
+def kernel_memory_limit(box: Box) -> None:
+    """memory.kernel, where the kernel still has it."""
+    if machine.unified():
+        raise Skip(V1)
+    mib = 1 << 20
+    applied(box, {"memory": {"kernel": 32 * mib}}, {("memory", "memory.kmem.limit_in_bytes"): str(32 * mib)})
+
+
+@check("C07")
+def swappiness(box: Box) -> None:
+    """memory.swappiness and useHierarchy (v1)."""
+    if machine.unified():
+        raise Skip(V1)
+    settings = {"memory": {"swappiness": 33, "useHierarchy": True}}
+    applied(box, settings, {("memory", "memory.swappiness"): "33", ("memory", "memory.use_hierarchy"): "1"})
+
+
+@check("C07")
+def oom_killer(box: Box) -> None:
+    """memory.disableOOMKiller (v1)."""
+    if machine.unified():
+        raise Skip(V1)
+    why = machine.takes("memory", "memory.oom_control", "1")
+    if why:
+        raise Skip(why)
+    box.resources["memory"] = {"disableOOMKiller": True}
+    box.create()
+    holds("oom_kill_disable 1" in box.cgroup_file("memory", "memory.oom_control"), "the OOM killer is on")
+
+
+def update(box: Box, resources: dict[str, Any]) -> Result:
+    """`update --resources FILE`."""
+    file = box.dir / "resources.json"
+    file.write_text(json.dumps(resources))
+    return box.rt("update", "--resources", str(file), box.id)
+
+
+@check("C08")
+def check_before_update(box: Box) -> None:
+    """A limit below what is in use is rejected, and nothing is changed."""
+    mib = 1 << 20
+    box.resources["memory"] = {"limit": 200 * mib}
+    box.process["args"] = ["probe", "eat", "60"]
+    box.up()
+    holds(machine.until(lambda: "eaten" in box.logs()), "the program could not take its memory")
+    result = update(box, {"memory": {"limit": 8 * mib, "checkBeforeUpdate": True}})
+    holds(result.code != 0, "`update` below what is in use succeeded")
+    name = "memory.max" if machine.unified() else "memory.limit_in_bytes"
+    same(box.cgroup_file("memory", name), str(200 * mib), name)
+    same(box.status, "running", "status")
+    ok = update(box, {"memory": {"limit": 150 * mib, "checkBeforeUpdate": True}})
+    same(ok.code, 0, f"exit code of an `update` to enough ({ok.err.strip()[-200:]})")
+    same(box.cgroup_file("memory", name), str(150 * mib), name)
+
+
+@check("C09")
+def cpu(box: Box) -> None:
+    """cpu.shares, quota and period."""
+    applied(
+        box,
+        {"cpu": {"shares": 512, "quota": 50000, "period": 200000}},
+        v1v2(
+            {
+                ("cpu", "cpu.shares"): "512",
+                ("cpu", "cpu.cfs_quota_us"): "50000",
+                ("cpu", "cpu.cfs_period_us"): "200000",
+            },
+            {"cpu.max": "50000 200000"},
+        ),
+    )
+
+
+@check("C10")
+def burst(box: Box) -> None:
+    """cpu.burst up to the quota; more is an error."""
+    file = ("cpu", "cpu.max.burst" if machine.unified() else "cpu.cfs_burst_us")
+    if not (why := machine.takes(*file, "0")):
+        box.resources["cpu"] = {"quota": 50000, "period": 100000, "burst": 30000}
+        box.create()
+        same(box.cgroup_file(*file), "30000", file[1])
+        box.rt("delete", "--force", box.id)
+    box.resources["cpu"] = {"quota": 50000, "period": 100000, "burst": 60000}
+    box.refused("a burst above the quota")
+    if why:
+        raise Skip(why)
+
+
+@check("C11")
+def real_time(box: Box) -> None:
+    """cpu.realtimeRuntime and realtimePeriod."""
+    if machine.unified():
+        raise Skip(V1)
+    files = {("cpu", "cpu.rt_runtime_us"): "2000", ("cpu", "cpu.rt_period_us"): "500000"}
+    applied(box, {"cpu": {"realtimeRuntime": 2000, "realtimePeriod": 500000}}, files)
+
+
+@check("C12")
+def cpuset(box: Box) -> None:
+    """cpu.cpus and mems."""
+    last = str(max(machine.cpus()))
+    box.resources["cpu"] = {"cpus": last, "mems": "0"}
+    box.process["args"] = ["sleep", "100"]
+    pid = box.up()
+    same((box.cgroup_file("cpuset", "cpuset.cpus"), box.cgroup_file("cpuset", "cpuset.mems")), (last, "0"), "cpuset")
+    same(os.sched_getaffinity(pid), {int(last)}, "processors of the program")
+
+
+@check("C13")
+def idle(box: Box) -> None:
+    """cpu.idle."""
+    applied(box, {"cpu": {"idle": 1}}, {("cpu", "cpu.idle"): "1"})
+
+
+def weight_file() -> tuple[str, str]:
+    """The controller and the file for weights."""
+    return ("io", "io.bfq.weight") if machine.unified() else ("blkio", "blkio.bfq.weight")
+
+
+@check("C14")
+def weight(box: Box) -> None:
+    """blockIO.weight."""
+    controller, file = weight_file()
+    why = machine.takes(controller, file, "200")
+    if why:
+        raise Skip(why)
+    box.resources["blockIO"] = {"weight": 200}
+    box.create()
+    same(box.cgroup_file(controller, file).split()[-1], "200", file)
+
+
+@check("C14")
+def weight_device(box: Box) -> None:
+    """blockIO.weightDevice."""
+    controller, _ = weight_file()
+    file = "io.bfq.weight" if machine.unified() else "blkio.bfq.weight_device"
+    device = disk()
+    why = machine.takes(controller, file, f"{device} 300")
+    major, minor = map(int, device.split(":"))
+    box.resources["blockIO"] = {"weightDevice": [{"major": major, "minor": minor, "weight": 300}]}
+    if why:
+        box.skip_or_plan(f"{why} (the device's scheduler is not bfq)", f"weight_device to {device} 300")
+    box.create()
+    holds(f"{device} 300" in box.cgroup_file(controller, file), file)
+
+
+def disk() -> str:
+    """The numbers of a block device, a loop device rather than a disk."""
+    for name in sorted(os.listdir("/sys/block"), key=lambda name: not name.startswith("loop")):
+        return Path("/sys/block", name, "dev").read_text().strip()
+    raise Skip("there is no block device")
+
+
+@check("C15")
+def leaf_weight(box: Box) -> None:
+    """blockIO.leafWeight (v1, kernels with CFQ)."""
+    if machine.unified():
+        raise Skip(V1)
+    files = {("blkio", "blkio.leaf_weight"): "200"}
+    why = machine.takes("blkio", "blkio.leaf_weight", "200")
+    if not why:
+        applied(box, {"blockIO": {"leafWeight": 200}}, files)
+        return
+    box.resources["blockIO"] = {"leafWeight": 200}
+    box.skip_or_plan(why, "blkio.leaf_weight to 200")
+
+
+@check("C16")
+def throttle(box: Box) -> None:
+    """blockIO throttling, bytes and operations, reading and writing."""
+    device = disk()
+    major, minor = map(int, device.split(":"))
+    kinds = {"ReadBps": "read_bps", "WriteBps": "write_bps", "ReadIOPS": "read_iops", "WriteIOPS": "write_iops"}
+    rates = {f"throttle{kind}Device": [{"major": major, "minor": minor, "rate": 1 << 20}] for kind in kinds}
+    if machine.unified():
+        applied(box, {"blockIO": rates}, {("io", "io.max"): " ".join([device, *(f"{k}={1 << 20}" for k in
+                ("rbps", "wbps", "riops", "wiops"))])})  # fmt: skip
+        return
+    files = {("blkio", f"blkio.throttle.{name}_device"): f"{device} {1 << 20}" for name in kinds.values()}
+    applied(box, {"blockIO": rates}, files)
+
+
+@check("C17")
+def huge_pages(box: Box) -> None:
+    """hugepageLimits: the file for reservations and the one for page faults."""
+    two = str(4 << 20)
+    files = v1v2(
+        {("hugetlb", "hugetlb.2MB.rsvd.limit_in_bytes"): two, ("hugetlb", "hugetlb.2MB.limit_in_bytes"): two},
+        {"hugetlb.2MB.rsvd.max": two, "hugetlb.2MB.max": two},
+    )
+    applied(box, {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}]}, files)
+
+
+@check("C18")
+def network_class(box: Box) -> None:
+    """network.classID (v1)."""
+    if machine.unified():
+        raise Skip(V1)
+    applied(box, {"network": {"classID": 0x100001}}, {("net_cls", "net_cls.classid"): str(0x100001)})
+
+
+@check("C18")
+def network_priorities(box: Box) -> None:
+    """network.priorities (v1)."""
+    if machine.unified():
+        raise Skip(V1)
+    why = machine.takes("net_prio", "net_prio.ifpriomap", "lo 5")
+    if why:
+        raise Skip(why)
+    box.resources["network"] = {"priorities": [{"name": "lo", "priority": 5}]}
+    box.create()
+    holds("lo 5" in box.cgroup_file("net_prio", "net_prio.ifpriomap").splitlines(), "net_prio.ifpriomap")
+
+
+@check("C19")
+def pids(box: Box) -> None:
+    """pids.limit: a number, -1 for all, 0 for none beside the first."""
+    for limit, wanted in ((50, "50"), (-1, "max"), (0, "0")):
+        box.resources["pids"] = {"limit": limit}
+        box.create()
+        same(box.cgroup_file("pids", "pids.max"), wanted, f"pids.max with {limit}")
+        same(box.finish(), 0, "exit code")
+        box.delete()
+
+
+@check("C20")
+def rdma(box: Box) -> None:
+    """rdma: an entry without handles and objects is an error."""
+    box.resources["rdma"] = {"mlx5_0": {}}
+    box.refused("an rdma entry with neither hcaHandles nor hcaObjects")
+
+
+@check("C20")
+def rdma_limits(box: Box) -> None:
+    """rdma: handles and objects are written."""
+    raise Skip("this kernel has no rdma controller") if machine.controller("rdma") is None else Skip("no hca here")
+
+
+@check("C21")
+def unified_settings(box: Box) -> None:
+    """unified: any key is written, with its controller switched on."""
+    if not machine.unified():
+        raise Skip(V2)
+    box.resources["unified"] = {"memory.high": str(64 << 20), "pids.max": "44"}
+    box.create()
+    same(box.cgroup_file("memory", "memory.high"), str(64 << 20), "memory.high")
+    same(box.cgroup_file("pids", "pids.max"), "44", "pids.max")
+
+
+@check("C21")
+def unified_missing(box: Box) -> None:
+    """unified: a controller that is not there is an error."""
+    box.resources["unified"] = {"nosuch.max": "1"}
+    box.refused("a file of a controller that is not there")
+
+
+@check("C22")
+def no_conversion(box: Box) -> None:
+    """A v1 setting that v2 cannot express is an error."""
+    if not machine.unified():
+        raise Skip(V2)
+    box.alone(lambda b: b.resources.update(memory={"swappiness": 20}), "memory.swappiness")
+    box.alone(lambda b: b.resources.update(network={"classID": 1}), "network.classID")
+
+
+@check("C23")
+def devices_v2(box: Box) -> None:
+    """On v2 a program of the kernel keeps the devices, and an update replaces it."""
+    if not machine.unified():
+        raise Skip(V2)
+    box.linux["devices"] = [{"path": "/host", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}]
+    box.up()
+    script = "(: >/host) 2>/dev/null && echo open || echo refused"
+    same(box.exec("sh", "-c", script).out, "refused\n", "before")
+    rules = [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "rwm"}]
+    same(update(box, {"devices": rules}).code, 0, "exit code of update")
+    same(box.exec("sh", "-c", script).out, "open\n", "after")
+
+
+@check("C24")
+def freeze(box: Box) -> None:
+    """pause stops every process, resume lets them go on."""
+    box.script("while :; do sleep 0.01; echo x; done")
+    box.up()
+    holds(machine.until(box.logs), "the program does not run")
+    same(box.rt("pause", box.id).code, 0, "exit code of pause")
+    controller, name, wanted = (
+        ("pids", "cgroup.freeze", "1") if machine.unified() else ("freezer", "freezer.state", "FROZEN")
+    )
+    machine.until(lambda: box.cgroup_file(controller, name) == wanted)
+    same(box.cgroup_file(controller, name), wanted, name)
+    frozen_at = len(box.logs())
+    same(machine.until(lambda: len(box.logs()) != frozen_at, 0.2), False, "the program goes on")
+    same(box.rt("resume", box.id).code, 0, "exit code of resume")
+    holds(machine.until(lambda: len(box.logs()) != frozen_at), "the program does not go on")
+
+
+@check("C24")
+def exec_in_subcgroup(box: Box) -> None:
+    """exec --cgroup puts the process below the container's cgroup."""
+    if not box.suite.knows("exec", "--cgroup"):
+        raise Skip("the runtime has no exec --cgroup")
+    box.up()
+    for directory in machine.cgroups(box.id):
+        (directory / "below").mkdir()
+        for name in ("cpuset.cpus", "cpuset.mems"):  # v1 takes no process without them
+            if (directory / name).exists() and not machine.unified():
+                (directory / "below" / name).write_text((directory / name).read_text())
+    out = box.exec_options(["--cgroup", "below"], "cat", "/proc/self/cgroup").out
+    holds(any(line.endswith("/below") for line in out.splitlines()), f"cgroups of the process: {out!r}")
+
+
+@check("C25")
+def systemd_properties(_: Box) -> None:
+    """Properties of the unit by annotation."""
+    if not Path("/run/systemd/system").exists():
+        raise Skip("systemd does not run here")
+    raise Skip("the checks do not ask systemd for scopes yet")
+
+
+@check("C26")
+def updates(box: Box) -> None:
+    """Several resources in one update, of which 0 means unchanged."""
+    mib = 1 << 20
+    box.resources.update(memory={"limit": 64 * mib}, pids={"limit": 50}, cpu={"shares": 512})
+    box.up()
+    result = update(box, {"memory": {"limit": 128 * mib}, "pids": {"limit": 60}, "cpu": {"shares": 0}})
+    same(result.code, 0, f"exit code of update ({result.err.strip()[-200:]})")
+    name = "memory.max" if machine.unified() else "memory.limit_in_bytes"
+    same(box.cgroup_file("memory", name), str(128 * mib), name)
+    same(box.cgroup_file("pids", "pids.max"), "60", "pids.max")
+    if not machine.unified():
+        same(box.cgroup_file("cpu", "cpu.shares"), "512", "cpu.shares, which was 0 in the update")
