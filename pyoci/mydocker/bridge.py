@@ -58,9 +58,11 @@ def ensure(network: dict[str, Any]) -> None:
 
 def _sysctl(name: str, value: str) -> None:
     try:
-        with open(f"/proc/sys/{name}", "r+", encoding="ascii") as file:
-            if file.read().strip() != value:
-                file.write(value)
+        with open(f"/proc/sys/{name}", encoding="ascii") as file:
+            if file.read().strip() == value:  # often it is, and cannot be written (in a container)
+                return
+        with open(f"/proc/sys/{name}", "w", encoding="ascii") as file:
+            file.write(value)
     except OSError as error:
         raise errors.Error(f"cannot set {name.replace('/', '.')}={value}: {error.strerror}", code=125) from None
 
