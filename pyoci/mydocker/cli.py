@@ -31,7 +31,7 @@ COMMANDS = {
     "export": ("export", "Write a container's file system as a tar"),
     "history": ("history", "Show the steps an image was made by"),
     "images": ("images", "List images"),
-    "import": ("import", "Make an image of a tar of a file system"),
+    "import": ("import_", "Make an image of a tar of a file system"),
     "info": ("info", "Show what this installation is and can do"),
     "inspect": ("inspect", "Show all that is known of containers, images, volumes, networks"),
     "kill": ("life", "Send containers a signal"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 
@@ -100,6 +101,15 @@ class Blobs:
         """The right to bring a blob in, waited for: another command may be at it."""
         return Incoming(self, digest)
 
+    def sweep_partial(self) -> None:
+        """Remove what has arrived of blobs that nobody is fetching now."""
+        for name in os.listdir(self.partial):
+            try:
+                with records.Lock(f"{self.partial}/{name}", wait=False):
+                    records.remove(f"{self.partial}/{name}")
+            except records.Lock.Busy:
+                continue
+
     def digests(self) -> Iterator[str]:
         """Of every blob that is there."""
         for name in sorted(os.listdir(self.directory)):
@@ -119,6 +129,7 @@ class NewBlob:
 
     def __enter__(self) -> NewBlob:
         self.file = open(self.path, "x+b")
+        fcntl.flock(self.file, fcntl.LOCK_EX)  # somebody is at it: sweep_partial
         return self
 
     def __exit__(self, *_: object) -> None:
