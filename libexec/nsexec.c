@@ -287,6 +287,15 @@ static long clone_init(const struct ctx *ctx, bool *outside)
 	return pid;
 }
 
+/* The descriptor by which a loaded profile waits for its listener to be fetched, or -1. */
+static int seccomp_gate(const struct ctx *ctx)
+{
+	for (uint32_t i = ctx->at; i < ctx->plan.nops; i++)
+		if (ctx->plan.ops[i].code == OP_SECCOMP)
+			return (int)ctx->plan.ops[i].num[1] - 1;
+	return -1;
+}
+
 static void shed(int *fd)
 {
 	if (*fd >= 0)
@@ -302,7 +311,8 @@ static void shed_host(struct ctx *ctx)
 	shed(&ctx->null);
 	shed(&ctx->root);
 	for (int i = 0; i < ctx->nfds; i++)
-		shed(&ctx->fds[i]);
+		if (i != seccomp_gate(ctx))
+			shed(&ctx->fds[i]);
 	for (int i = 0; i < MAX_TREES; i++)
 		shed(&ctx->trees[i]);
 }
@@ -342,7 +352,8 @@ static int op_domainname(struct ctx *ctx, const struct op *op)
 	return setdomainname(op->strs[0].data, op->strs[0].len) < 0 ? -errno : 0;
 }
 
-/* The container is there.  The socket goes: from here on the container does not need the runtime. */
+/* The container is there.  The socket goes: from here on the container does not need the runtime,
+ * unless a seccomp listener is still to be handed over. */
 static int op_ready(struct ctx *ctx, const struct op *op)
 {
 	(void)op;
@@ -351,6 +362,8 @@ static int op_ready(struct ctx *ctx, const struct op *op)
 	prctl(PR_SET_PDEATHSIG, 0);
 	send_msg(ctx, MSG_READY, 0, "", -1);
 	wait_go(ctx);
+	if (ctx->at + 1 < ctx->plan.nops && ctx->plan.ops[ctx->at + 1].code == OP_SECCOMP)
+		return 0;
 	close(ctx->sock);
 	ctx->sock = -1;
 	return 0;

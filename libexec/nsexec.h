@@ -94,6 +94,7 @@ enum msg_kind {
 	MSG_READY = 20,
 	MSG_WARN = 21,
 	MSG_HOOK_FAILED = 22,
+	MSG_LISTENER = 23,
 };
 
 struct msg {

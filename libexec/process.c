@@ -294,18 +294,40 @@ static int ready_to_exec(struct ctx *ctx, const struct op *op)
 	return ctx->argv && ctx->envp && ctx->exe ? 0 : -ENOMEM;
 }
 
+/* Tell the host side under which number it finds the listener, and wait until it has fetched it: with
+ * write(2) alone, since any other call may by now be one that the listener has to allow.  The gate is a
+ * full pipe; init has one of its own, the fifo. */
+static int announce(struct ctx *ctx, const struct op *op, int listener)
+{
+	struct msg msg = { MSG_LISTENER, ctx->at, listener };
+	int64_t gate = op->num[1] - 1;
+
+	if (write(ctx->sock, &msg, sizeof(msg)) < 0)
+		return -errno;
+	if (gate >= 0)
+		return gate < ctx->nfds ? write_all(ctx->fds[gate], "1", 1) : -EINVAL;
+	ctx->sock = -1; /* not closed: that would be another call */
+	return 0;
+}
+
 int op_seccomp(struct ctx *ctx, const struct op *op)
 {
 	struct sock_fprog prog = { .len = (unsigned short)(op->strs[0].len / sizeof(struct sock_filter)),
 				   .filter = (struct sock_filter *)(uintptr_t)op->strs[0].data };
 	const struct op *last = &ctx->plan.ops[ctx->plan.nops - 1];
+	bool notify = op->num[0] & SECCOMP_FILTER_FLAG_NEW_LISTENER;
 	int r = last->code == OP_EXEC ? ready_to_exec(ctx, last) : 0;
 
 	if (r < 0)
 		return r;
 	if (op->strs[0].len % sizeof(struct sock_filter) || op->strs[0].len / sizeof(struct sock_filter) > BPF_MAXINSNS)
 		return -EINVAL;
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)op->num[0], &prog) < 0 ? -errno : 0;
+	if (notify && ctx->unprivileged) /* or an ordinary user's runtime could not fetch it: ptrace(2) */
+		prctl(PR_SET_DUMPABLE, 1);
+	r = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)op->num[0], &prog);
+	if (r < 0)
+		return -errno;
+	return notify ? announce(ctx, op, r) : 0;
 }
 
 /* -- HOME ------------------------------------------------------------------------------------ */

@@ -192,6 +192,11 @@ class Creation(shared.Run):
         super().console(master)
         _step("console")
 
+    def listener(self, number: int) -> None:
+        """To who asked for it."""
+        self.hand_over(number, self.bundle.config, oci_state(self.record, "creating", self.record["pid"]))
+        _step("listener")
+
     def ready(self) -> None:
         """Everything is applied.  The rename of the fifo is the moment from which the container is created."""
         assert self.directory

@@ -92,13 +92,15 @@ def prepare(
         seccomp=shared.seccomp_compiler(kernel.dirname(directory.path), machine.arch),
     )
     target = Target(init.pid, namespaces(init.pid), cgroup_record)
-    return Execution(request, make_exec(made, config, target, machine, options), init, cgroup_record)
+    execution = Execution(request, make_exec(made, config, target, machine, options), init, cgroup_record)
+    execution.config, execution.record, execution.directory = config, record, directory
+    return execution
 
 
 class Execution(shared.Run):
     """One exec.  run() does it, or leaves nothing behind and raises."""
 
-    __slots__ = ("cgroup", "forks", "init", "process")
+    __slots__ = ("cgroup", "config", "directory", "forks", "gate", "init", "process", "record")
 
     def __init__(self, request: Request, plan: Plan, init: process.Process, cgroup_record: dict[str, Any]) -> None:
         super().__init__(request, plan)
@@ -106,6 +108,10 @@ class Execution(shared.Run):
         self.cgroup = cgroup_record
         self.forks = sum(op.name == "fork" for op in plan.ops)
         self.process: process.Process | None = None
+        self.config: dict[str, Any] = {}  # the container's, and its state: for the listener of a seccomp profile
+        self.record: dict[str, Any] = {}
+        self.directory: Directory | None = None
+        self.gate = -1
 
     def run(self) -> process.Process:
         """Start it; returns once the program runs.  Raises a subclass of errors.Error."""
@@ -126,7 +132,7 @@ class Execution(shared.Run):
 
     def _launch(self) -> None:
         for name in self.plan.fds:
-            self.fds.append(shared.open_descriptor(name, self.plan))
+            self.fds.append(self._gate() if name == "gate" else shared.open_descriptor(name, self.plan))
         if not self.init.running():  # asked after the namespaces were opened: so they were those of init
             raise errors.WrongState("cannot exec in a container that has stopped")
         self.runner.spawn(self.request.stdio)
@@ -135,8 +141,30 @@ class Execution(shared.Run):
         self.runner.send_plan(self.fds)
         self.runner.run(self)
         self.runner.reap_spawned()
-        if self.request.pid_file:
-            shared.write_pid_file(self.request.pid_file, self.runner.pid)
+        assert self.process
+        self.hand_out(self.process)
+
+    def _gate(self) -> int:
+        """The end of a full pipe at which a process waits until its listener was fetched."""
+        from pyoci.host import listener
+
+        self.gate, end = listener.full_pipe()
+        return end
+
+    def listener(self, number: int) -> None:
+        """To who asked for it; then the process may go on."""
+        from pyoci.container_start import oci_state
+
+        assert self.directory
+        state = oci_state(self.record, self.directory.status(self.record), self.init.pid)
+        self.hand_over(number, self.config, state)
+        kernel.read(self.gate, 1 << 16)
+
+    def close(self) -> None:
+        """Close what is open."""
+        super().close()
+        if self.gate >= 0:
+            kernel.close(self.gate)
 
     def sync(self, what: int) -> None:
         """Not in a plan of exec."""

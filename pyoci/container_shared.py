@@ -91,6 +91,19 @@ def seccomp_compiler(root: str, arch: str) -> Callable[[dict[str, Any]], Program
     """The compiler of seccomp profiles that keeps what it compiled under root, in a directory that no id can name."""
 
     def compiled(profile: dict[str, Any]) -> Program:
+    def hand_out(self, process: Process) -> None:
+        """Tell who the process is, where that was asked for.  Raises errors.SetupError."""
+        if self.request.pid_file:
+            write_pid_file(self.request.pid_file, process.pid)
+        if self.pidfd_peer:
+            console.send(self.pidfd_peer, process.pidfd, "pidfd", b"pidfd")
+
+    def hand_over(self, number: int, config: dict[str, Any], state: dict[str, Any]) -> None:
+        """Send the listener of the process's seccomp profile to listenerPath.  Raises errors.SetupError."""
+        from pyoci.host import listener
+
+        listener.hand_over(self.runner.pid, number, config["linux"]["seccomp"], state)
+
         from pyoci.host import seccomp_cache
 
         return seccomp_cache.compiled(profile, arch, f"{root}/{states.CACHE}")

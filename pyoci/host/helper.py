@@ -39,6 +39,9 @@ class Helper:
     def console(self, master: int) -> None:
         """Not in this plan."""
 
+    def listener(self, number: int) -> None:
+        """Not in this plan."""
+
     def ready(self) -> None:
         """Not in this plan."""
 

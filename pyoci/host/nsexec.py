@@ -36,6 +36,9 @@ if TYPE_CHECKING:
         def console(self, master: int) -> None:
             """A terminal was made; the descriptor is the callee's from now on."""
 
+        def listener(self, number: int) -> None:
+            """A seccomp profile with a listener is loaded; the process has it open as number, and waits."""
+
         def ready(self) -> None:
             """Everything is applied; it goes on to wait for start when this returns."""
 else:
@@ -43,7 +46,7 @@ else:
 
 # kinds of messages
 PLAN, GO = 1, 2
-ERROR, SYNC, FORKED, CONSOLE, READY, WARN, HOOK_FAILED = 16, 17, 18, 19, 20, 21, 22
+ERROR, SYNC, FORKED, CONSOLE, READY, WARN, HOOK_FAILED, LISTENER = 16, 17, 18, 19, 20, 21, 22, 23
 
 HEADER = struct.Struct("<IIq")  # kind, op, value
 _LONGEST = 4096
@@ -204,16 +207,28 @@ class Runner:
                 self._send(GO)
             elif message.kind == CONSOLE and message.fd >= 0:
                 host.console(message.fd)
+            elif message.kind == READY and self.notifies():  # it still has to load its profile: LISTENER
+                self._send(GO)
             elif message.kind == READY:
                 host.ready()
                 self._send(GO)
                 return
+            elif message.kind == LISTENER:
+                host.listener(message.value)
+                if self.has("ready"):
+                    host.ready()
+                    return
             elif message.kind == WARN:
                 self.warnings.append(words.warning(self._plan, message.op, message.value, message.text))
             else:
                 raise self._word(message)
         if self.has("ready"):
-            raise errors.SetupError(f"nsexec ended early: {self._fate()}")
+            hint = "its seccomp profile has to let write(2) through" if self.notifies() else ""
+            raise errors.SetupError(f"nsexec ended early: {self._fate()}", hint=hint)
+
+    def notifies(self) -> bool:
+        """Whether the plan loads a seccomp profile with a listener."""
+        return any(op.name == "seccomp" and op.num("flags") & ops.SECCOMP_LISTENER for op in self._plan)
 
     def has(self, name: str) -> bool:
         """Whether the plan has such an operation."""

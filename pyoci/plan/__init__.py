@@ -24,6 +24,7 @@ class Plan:
 
     ops:          list of ops.Op, what nsexec does
     fds:          list of str, descriptors the host opens; an op's fd is an index: "fifo", "ns:TYPE:PATH",
+                  "gate" (exec: the full pipe that a profile with a listener waits at),
                   "idmap:UID_MAP:GID_MAP" for a user namespace with these maps (lines "ID HOST SIZE", joined by ",")
     uid_map:      str, lines for /proc/PID/uid_map ("containerID hostID size\\n"), "" for none
     gid_map:      str, the same for gid_map
@@ -118,11 +119,18 @@ def _program(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
     Row L05: without a process there is a container that waits, and `start` refuses it.
     """
     draft.fds.append("fifo")
-    wait = [ops.op("ready"), ops.op("fifo", fd=len(draft.fds) - 1)]
+    fifo = ops.op("fifo", fd=len(draft.fds) - 1)
     if not program:
-        return wait
-    steps = process.make(draft, program) + wait
-    return steps + hooks.make(draft, "startContainer") + process.last(draft, program)
+        return [ops.op("ready"), fifo]
+    steps = [*process.make(draft, program), ops.op("ready")]
+    last = [*hooks.make(draft, "startContainer"), *process.last(draft, program)]
+    profile = process.seccomp(draft)
+    if profile is None:
+        return [*steps, fifo, *last]
+    if profile.num("flags") & ops.SECCOMP_LISTENER:
+        # row S06: create hands the listener over, before it returns; the hooks are subject to the profile then
+        return [*steps, profile, fifo, *last]
+    return [*steps, fifo, *last[:-1], profile, last[-1]]
 
 
 def _names(draft: Draft) -> list[ops.Op]:
@@ -163,4 +171,8 @@ def make_exec(
     # what comes into theirs has their rights and nothing of the host
     steps += namespaces.fork(target.namespaces, [], shed=True)
     steps += process.session(process_config)
+    profile = process.seccomp(draft)
+    if profile and profile.num("flags") & ops.SECCOMP_LISTENER:
+        profile.nums[1] = draft.descriptor("gate") + 1
+    steps += [profile] if profile else []
     return Plan(draft, steps + process.last(draft, process_config), process_config, {})

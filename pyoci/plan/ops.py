@@ -50,6 +50,8 @@ COPY_MODE = 4
 # symlink.flags, mknod.flags
 REPLACE = 1  # an existing file of another kind is removed first; else it is an error
 KEEP = 2  # whatever exists stays
+# seccomp.flags, beside those of a profile: seccomp(2) returns a listener
+SECCOMP_LISTENER = 8
 # setids.flags
 SETGROUPS = 1  # call setgroups(2), also with an empty list
 KEEPCAPS = 2  # keep permitted capabilities over the change
@@ -165,7 +167,8 @@ _TABLE = (
     # the sets are bit masks; with seccomp still to load CAP_SYS_ADMIN stays until execve drops it
     ("caps", 46, "effective permitted inheritable ambient", "", "set capabilities {effective}"),
     ("no_new_privs", 47, "", "", "set no_new_privs"),
-    ("seccomp", 48, "flags", "program", "load seccomp program"),
+    # gate: 0, or one more than the index in Plan.fds of a full pipe: with a listener exec waits until it was fetched
+    ("seccomp", 48, "flags gate", "program", "load seccomp program{gate}"),
     ("home", 49, "uid", "", "look up HOME"),
     # finds args[0] as execvp(3) would, with PATH of the container; the later exec uses what it found
     ("lookup", 50, "", "file path", "find executable {file}"),
@@ -386,6 +389,8 @@ def describe_number(name: str, value: int) -> str:
         return f" ({bit_names(value, MS_NAMES)})" if value else ""
     if name in ("attr_set", "attr_clr", "rec_set", "rec_clr"):
         return _describe_attr(name, value)
+    if name == "gate":
+        return " and wait until its listener was fetched" if value else ""
     if name == "early":
         return " (raising the hard limit)" if value else ""
     if name == "idmap":

@@ -133,15 +133,11 @@ def make(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
 
 
 def last(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
-    """Seccomp and execve: nothing may come between them."""
-    steps = _seccomp(draft)
+    """execve, for which seccomp() made the way: nothing may come between them."""
     args = _args(process)
     env = _environment(draft, process)
     preserve = draft.options.preserve_fds
-    return [
-        *steps,
-        ops.op("exec", *args, *env, argc=len(args), envc=len(env), preserve=preserve, where="/process/args"),
-    ]
+    return [ops.op("exec", *args, *env, argc=len(args), envc=len(env), preserve=preserve, where="/process/args")]
 
 
 def _environment(draft: Draft, process: dict[str, Any]) -> list[str]:
@@ -258,17 +254,26 @@ def _mask(draft: Draft, names: list[str] | tuple[str, ...], where: str) -> int:
     return mask
 
 
-def _seccomp(draft: Draft) -> list[ops.Op]:
-    profile = draft.linux.get("seccomp")
-    if not profile:
-        return []
-    if draft.options.seccomp is not None:
-        program = draft.options.seccomp(profile)
-    else:
-        from pyoci.plan import seccomp
+# crun's annotations: unknown system calls are an error; the filter itself, in base64
+_FAIL_UNKNOWN = "run.oci.seccomp_fail_unknown_syscall"
+_FILTER = "run.oci.seccomp_bpf_data"
 
-        program = seccomp.compile(profile, draft.facts.arch)
-    if program.listener:
-        raise errors.InvalidConfig("seccomp listeners are not supported", where="/linux/seccomp")
+
+def seccomp(draft: Draft) -> ops.Op | None:
+    """The op that loads the profile, None when there is none.  Its flags tell whether it has a listener."""
+    profile = draft.linux.get("seccomp")
+    annotations = draft.config.get("annotations") or {}
+    if _FILTER not in annotations and not profile:
+        return None
+    if draft.options.seccomp is not None and _FILTER not in annotations:
+        program = draft.options.seccomp(profile or {})
+    else:
+        from pyoci.plan import seccomp as compiler
+
+        raw = annotations.get(_FILTER)
+        program = compiler.compile(profile or {}, draft.facts.arch) if raw is None else compiler.raw(raw, _FILTER)
+    if annotations.get(_FAIL_UNKNOWN) == "1":
+        for warning in program.warnings:
+            raise errors.InvalidConfig(f"{warning} (and {_FAIL_UNKNOWN} is set)", where="/linux/seccomp")
     draft.warnings += program.warnings
-    return [ops.op("seccomp", program.code, flags=program.flags, where="/linux/seccomp")]
+    return ops.op("seccomp", program.code, flags=program.flags, where="/linux/seccomp")

@@ -106,6 +106,22 @@ def compile(profile: dict[str, Any], arch: str) -> Program:
     return Program(seccomp_filter.program(architectures, rules, default), flags, listener, warnings)
 
 
+def raw(text: str, annotation: str) -> Program:
+    """A filter that the caller compiled: struct sock_filter in base64 (crun's annotation run.oci.seccomp_bpf_data).
+
+    The kernel checks it.  Raises InvalidConfig.
+    """
+    import binascii
+
+    try:
+        code = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:  # binascii.Error is one
+        code = b"?"
+    if not code or len(code) % 8:
+        raise errors.InvalidConfig("not a BPF program in base64", where=f"/annotations/{annotation}")
+    return Program(code, 0, False, [])
+
+
 # -- reading the profile --------------------------------------------------------------------
 
 

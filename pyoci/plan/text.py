@@ -59,7 +59,7 @@ def _host(plan: Plan) -> list[tuple[str, str]]:
     """Sentences and pointers of the host's part, in the order in which things happen."""
     entries = [(f"warning: {warning}", "") for warning in plan.warnings]
     entries += _cgroup(plan.cgroup)
-    entries += [(f"open {name.split(':', 2)[-1]}", "") for name in plan.fds]
+    entries += [(_descriptor(name), "") for name in plan.fds]
     for name, text in (("uid", plan.uid_map), ("gid", plan.gid_map)):
         for line in text.splitlines():
             inside, outside, size = line.split()
@@ -71,6 +71,14 @@ def _host(plan: Plan) -> list[tuple[str, str]]:
         for index, hook in enumerate(plan.hooks.get(point) or ()):
             entries.append((f"{point} hook {' '.join(hook.get('args') or [hook['path']])}", f"/hooks/{point}/{index}"))
     return entries
+
+
+def _descriptor(name: str) -> str:
+    kind, _, rest = name.partition(":")
+    if kind == "idmap":
+        uids, _, gids = rest.partition(":")
+        return f"make a user namespace with uids {uids or 'unmapped'} and gids {gids or 'unmapped'}"
+    return f"open {name.split(':', 2)[-1]}"
 
 
 def _cgroup(plan: CgroupPlan | None) -> list[tuple[str, str]]:

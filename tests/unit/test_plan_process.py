@@ -240,9 +240,42 @@ def test_s10_seccomp_is_the_last_step_before_execve() -> None:
         assert made.warnings == ["a warning"]
 
 
-def test_s06_listeners_are_refused() -> None:
-    options = golden.options(seccomp=lambda profile: Program(listener=True))
-    refused(config(linux={"seccomp": {"defaultAction": "x"}}), "/linux/seccomp", options=options)
+NOTIFY = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "listenerPath": "/run/agent",
+    "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+}
+
+
+def test_s06_a_listener_is_handed_over_before_create_returns() -> None:
+    hooks = {"startContainer": [{"path": "/h"}]}
+    assert names(make(linux={"seccomp": NOTIFY}, hooks=hooks))[-5:] == ["ready", "seccomp", "fifo", "hook", "exec"]
+    silent = NOTIFY | {"syscalls": []}
+    assert names(make(linux={"seccomp": silent}, hooks=hooks))[-5:] == ["ready", "fifo", "hook", "seccomp", "exec"]
+
+
+def test_s06_s10_exec_waits_until_its_listener_was_fetched() -> None:
+    made = execute(config(linux={"seccomp": NOTIFY}))
+    assert names(made)[-2:] == ["seccomp", "exec"]
+    assert made.fds[one(made, "seccomp").num("gate") - 1] == "gate"
+    assert "wait" in one(made, "seccomp").describe()
+    assert one(execute(config(linux={"seccomp": NOTIFY | {"syscalls": []}})), "seccomp").num("gate") == 0
+
+
+def test_a01_unknown_system_calls_can_be_an_error() -> None:
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["frob"], "action": "SCMP_ACT_KILL"}]}
+    assert "frob" in make(linux={"seccomp": profile}).warnings[0]
+    given = config(linux={"seccomp": profile}, annotations={"run.oci.seccomp_fail_unknown_syscall": "1"})
+    assert "frob" in str(refused(given, "/linux/seccomp"))
+    assert make(config(linux={"seccomp": profile}, annotations={"run.oci.seccomp_fail_unknown_syscall": "0"}))
+
+
+def test_a01_a_filter_of_the_callers_own() -> None:
+    key = "run.oci.seccomp_bpf_data"
+    made = make(annotations={key: "BgAAAAAA/38="})  # BPF_RET SECCOMP_RET_ALLOW
+    assert one(made, "seccomp").string("program") == bytes.fromhex("060000000000ff7f")
+    for text in ("", "BgAAAAAA/3", "!!!!", "BgAA"):
+        refused(config(annotations={key: text}), f"/annotations/{key}")
 
 
 def test_seccomp_is_compiled_here_without_a_cache() -> None:
