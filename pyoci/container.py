@@ -63,6 +63,7 @@ class Container:
         stdout: int = 1,
         stderr: int = 2,
         pid_file: str | None = None,
+        pidfd_socket: str | None = None,
         console_socket: str | None = None,
         console: Callable[[int], object] | None = None,
         env: Sequence[str] = (),
@@ -79,6 +80,7 @@ class Container:
         root:           directory of states, default_root() when None
         stdin, stdout, stderr: descriptors the container gets as 0, 1, 2; they stay the caller's
         pid_file:       path where the pid of init is written, digits only
+        pidfd_socket:   path of an AF_UNIX socket that gets a pidfd of init
         console_socket: path of an AF_UNIX socket that gets the master of the terminal
         console:        function that gets the master of the terminal in place of a socket, and owns it
         env:            variables that the program gets beside those of the config, as "NAME=value"
@@ -95,9 +97,7 @@ class Container:
         spec.check_id(id)
         absolute = _root(root)
         request = container_create.Request(id, absolute, (stdin, stdout, stderr))
-        request.pid_file = pid_file
-        request.console_socket = console_socket
-        request.console = console
+        request.report(pid_file, pidfd_socket, console_socket, console)
         request.env = env
         request.preserve_fds = preserve_fds
         request.no_pivot = no_pivot
@@ -250,6 +250,7 @@ class Container:
         stdout: int = 1,
         stderr: int = 2,
         pid_file: str | None = None,
+        pidfd_socket: str | None = None,
         console_socket: str | None = None,
         console: Callable[[int], object] | None = None,
         preserve_fds: int = 0,
@@ -269,9 +270,7 @@ class Container:
         from pyoci import container_exec
 
         request = container_exec.Request((stdin, stdout, stderr))
-        request.pid_file = pid_file
-        request.console_socket = console_socket
-        request.console = console
+        request.report(pid_file, pidfd_socket, console_socket, console)
         request.preserve_fds = preserve_fds
         request.cgroup = cgroup
         with self._directory() as directory:
@@ -321,6 +320,18 @@ class Container:
         with self._directory() as directory:
             record = directory.load()
             return container_pause.pids(record, self._process(record))
+
+    def user(self, who: str, groups: Sequence[str] = (), base: dict[str, Any] | None = None) -> dict[str, Any]:
+        """process.user for exec(), with the names looked up in the container's /etc/passwd and /etc/group.
+
+        who: "USER" or "USER:GROUP", each a name or a number, which is an id whatever the files say; "": as in base.
+        A name brings its group, and without GROUP the groups that it is a member of.
+        groups: additional ones.  base: what is changed, {"uid": 0, "gid": 0} when None.
+        Raises errors.UsageError for a name that is not there, errors.WrongState, errors.SetupError.
+        """
+        from pyoci import container_user
+
+        return container_user.resolve(self._process(), base or {"uid": 0, "gid": 0}, who, groups)
 
     # -- waiting ------------------------------------------------------------------------------
 

@@ -203,9 +203,9 @@ class Creation(shared.Run):
         self.runner.reap_spawned()
         self.schedule()
         _step("ready")
-        if self.request.pid_file:
-            shared.write_pid_file(self.request.pid_file, self.runner.pid)
-            _step("pid file")
+        assert self.init
+        self.hand_out(self.init)
+        _step("pid file")
         fifo.publish(self.directory)
         _step("publish")
         document = self.directory.document(self.record, "stopped")  # after publish: to the launcher no fifo is running

@@ -64,6 +64,7 @@ def make(
         config_path=opts.text("config") or None,
         root=given.text("root") or None,
         pid_file=opts.text("pid-file") or None,
+        pidfd_socket=opts.text("pidfd-socket") or None,
         console_socket=opts.text("console-socket") or None,
         console=console,
         env=variables,

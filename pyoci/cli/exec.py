@@ -11,17 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from pyoci.container import Container
+
 ARGS = ("CONTAINER-ID", "[COMMAND]", "...")
 OPTIONS = (
     Option("process", "file with the process as in config.json; then no COMMAND", "FILE", short="p"),
     Option("cwd", "working directory in the container", "DIR"),
     Option("env", "set an environment variable", "NAME=VALUE", short="e", many=True),
     Option("tty", "give it a terminal", short="t"),
-    Option("user", "user, and group, to run as", "UID[:GID]", short="u"),
-    Option("additional-gids", "one more group", "GID", short="g", many=True),
+    Option("user", "user, and group, to run as, by number or by name", "USER[:GROUP]", short="u"),
+    Option("additional-gids", "one more group", "GROUP", short="g", many=True),
     options.DETACH,
     options.CONSOLE_SOCKET,
     options.PID_FILE,
+    options.PIDFD_SOCKET,
     Option("process-label", "SELinux label", "LABEL"),
     Option("apparmor", "AppArmor profile", "NAME"),
     Option("no-new-privs", "no new privileges through execve(2)"),
@@ -32,18 +35,20 @@ OPTIONS = (
 )
 HELP = """\
 The process is that of config.json with COMMAND for its args, changed by the options; or it is what
---process says.  In the foreground signals and the terminal are its own, as in `pyoci run`, and the
-exit status is that of the process; 255 when it could not be run.
+--process says.  Names of users and groups are looked up in the container's /etc/passwd and /etc/group;
+a name brings the groups it is a member of.  In the foreground signals and the terminal are its own, as
+in `pyoci run`, and the exit status is that of the process; 255 when it could not be run.
 """
 
 
 def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Run the process."""
     container = common.find(given, opts.args[0])
-    process = read(opts) if opts.text("process") else build(container.config.get("process"), opts)
+    process = read(opts) if opts.text("process") else build(container, opts)
     settings: dict[str, Any] = {
         "console_socket": opts.text("console-socket") or None,
         "pid_file": opts.text("pid-file") or None,
+        "pidfd_socket": opts.text("pidfd-socket") or None,
         "preserve_fds": opts.number("preserve-fds"),
         "cgroup": cgroups(opts.texts("cgroup")),
         "ignore_paused": opts.flag("ignore-paused"),
@@ -74,11 +79,11 @@ def read(opts: options.Parsed) -> dict[str, Any]:
     return process
 
 
-def build(base: dict[str, Any] | None, opts: options.Parsed) -> dict[str, Any]:
+def build(container: Container, opts: options.Parsed) -> dict[str, Any]:
     """The container's process, changed by the options.  Raises errors.UsageError.  (As utils_linux.go of runc does.)"""
     if len(opts.args) < 2:
         raise errors.UsageError("process args cannot be empty", hint="give a command, or --process FILE")
-    process = dict(base or {"cwd": "/", "user": {"uid": 0, "gid": 0}})
+    process = dict(container.config.get("process") or {"cwd": "/", "user": {"uid": 0, "gid": 0}})
     process["args"] = opts.args[1:]
     process["terminal"] = opts.flag("tty")  # never config.json's
     for name, key in (("cwd", "cwd"), ("apparmor", "apparmorProfile"), ("process-label", "selinuxLabel")):
@@ -87,7 +92,8 @@ def build(base: dict[str, Any] | None, opts: options.Parsed) -> dict[str, Any]:
     if "no-new-privs" in opts.values:
         process["noNewPrivileges"] = opts.flag("no-new-privs")
     process["env"] = environment(process.get("env", ()), opts.texts("env"))
-    process["user"] = user(process["user"], opts.text("user"), opts.texts("additional-gids"))
+    if opts.text("user") or opts.texts("additional-gids"):
+        process["user"] = container.user(opts.text("user"), opts.texts("additional-gids"), process["user"])
     if opts.texts("cap"):
         process["capabilities"] = capabilities(process.get("capabilities", {}), opts.texts("cap"))
     return process
@@ -102,27 +108,6 @@ def environment(base: Sequence[str], extra: Sequence[str]) -> list[str]:
             raise errors.UsageError(f'invalid environment variable: "{variable}"', hint="--env NAME=VALUE")
         result[name] = value
     return [f"{name}={value}" for name, value in result.items()]
-
-
-def user(base: dict[str, Any], who: str, groups: Sequence[str]) -> dict[str, Any]:
-    """The user of --user UID[:GID] and --additional-gids; what is not given stays."""
-    result = dict(base)
-    if who:
-        uid, given, gid = who.partition(":")
-        result["uid"] = number(uid, "user")
-        if given:
-            result["gid"] = number(gid, "user")
-    if groups:
-        more = [number(gid, "additional-gids") for gid in groups]
-        result["additionalGids"] = [*base.get("additionalGids", ()), *more]
-    return result
-
-
-def number(text: str, option: str) -> int:
-    """A user or group id; names are not known here, as the container's /etc/passwd is not ours to trust."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 10):
-        raise errors.UsageError(f'invalid value "{text}" for flag -{option}: not a number', hint="ids are numbers")
-    return int(text)
 
 
 def capabilities(base: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -60,12 +60,13 @@ BUNDLE = Option("bundle", "directory of the bundle (default: the current directo
 CONFIG = Option("config", "file to read in place of the bundle's config.json, - for stdin", "FILE", short="f")
 CONSOLE_SOCKET = Option("console-socket", "AF_UNIX socket that gets the master of the container's terminal", "PATH")
 PID_FILE = Option("pid-file", "file to write the process id to", "FILE")
+PIDFD_SOCKET = Option("pidfd-socket", "AF_UNIX socket that gets a pidfd of the process", "PATH")
 NO_PIVOT = Option("no-pivot", "do not use pivot_root(2): for a root file system on a ramdisk")
 NO_NEW_KEYRING = Option("no-new-keyring", "keep the caller's session keyring")
 PRESERVE_FDS = Option("preserve-fds", "pass N more descriptors to the container, from 3 on (default: 0)", "N")
 REGEX = Option("regex", "all containers in whose id the regular expression CONTAINER-ID is found", short="r")
 DETACH = Option("detach", "do not wait for the process", short="d")
-CREATE = (BUNDLE, CONFIG, CONSOLE_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS)
+CREATE = (BUNDLE, CONFIG, CONSOLE_SOCKET, PID_FILE, PIDFD_SOCKET, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS)
 
 
 class Parsed:

@@ -33,8 +33,8 @@ SUN_PATH = 107  # bytes of a path that sockaddr_un holds beside the NUL, unix(7)
 NAME = b"/dev/ptmx"  # goes with the descriptor: one byte at the least must
 
 
-def connect(path: str) -> _socket.socket:
-    """Connect to the AF_UNIX stream socket at path, which will get the master of the terminal.
+def connect(path: str, what: str = "console") -> _socket.socket:
+    """Connect to the AF_UNIX stream socket at path, which will get a descriptor: the master of the terminal.
 
     Done before anything is made, so that a wrong path leaves nothing behind.  Raises SetupError.
     """
@@ -44,7 +44,7 @@ def connect(path: str) -> _socket.socket:
     except OSError as error:
         peer.close()
         raise errors.SetupError(
-            f"cannot connect to console socket {path}: {errors.errno_text(error.errno or errno.EINVAL)}",
+            f"cannot connect to {what} socket {path}: {errors.errno_text(error.errno or errno.EINVAL)}",
             errno=error.errno or 0,
         ) from None
     return peer
@@ -68,14 +68,14 @@ def _connect(peer: _socket.socket, path: str) -> None:
         kernel.close(directory)
 
 
-def send(peer: _socket.socket, master: int) -> None:
-    """Hand the descriptor master to the console socket: one message, one descriptor.  Raises SetupError."""
+def send(peer: _socket.socket, fd: int, what: str = "terminal", name: bytes = NAME) -> None:
+    """Hand a descriptor to a socket of connect(): one message, one descriptor.  Raises SetupError."""
     try:
-        peer.sendmsg([NAME], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", master))])
+        peer.sendmsg([name], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))])
     except OSError as error:
         number = error.errno or errno.EIO
         raise errors.SetupError(
-            f"cannot send the terminal to the console socket: {errors.errno_text(number)}", errno=number
+            f"cannot send the {what} to its socket: {errors.errno_text(number)}", errno=number
         ) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from tests.integration.harness import (
     BASIC_CAPS,
     Box,
+    ConsoleSocket,
     descriptors_at,
     fd_numbers,
     proc_status,
@@ -92,16 +94,71 @@ def test_user(running: Box, option: tuple[str, ...], uid: int, gid: int) -> None
 @pytest.mark.parametrize(
     "user",
     [
-        "walnut",
+        "nobody",
         "-1",
         "1:x",
         "1:2:3",
         pytest.param("4294967296", marks=pyoci_only("takes it modulo 2^32: root")),
     ],
 )
-def test_users_are_numbers(running: Box, user: str) -> None:
+def test_what_is_no_user(running: Box, user: str) -> None:
     """SECURITY 14"""
     assert running.rt("exec", f"--user={user}", running.id, "true", check=False).code != 0
+
+
+@pyoci_only("takes numbers only")
+@pytest.mark.parametrize(
+    ("user", "ids", "groups"),
+    [
+        ("walnut", ["1000", "1000"], ["20", "30"]),
+        ("walnut:nuts", ["1000", "20"], []),
+        ("walnut:7", ["1000", "7"], []),
+        ("5:nuts", ["5", "20"], []),
+    ],
+)
+def test_users_by_name(running: Box, user: str, ids: list[str], groups: list[str]) -> None:
+    """From the container's own files, in its root and not in its bundle: a later mount over /etc counts."""
+    (running.rootfs / "etc" / "group").write_text("root:x:0:\nwalnut:x:1000:\nnuts:x:20:walnut\nmore:x:30:x,walnut\n")
+    status = running.rt("exec", "--user", user, running.id, "cat", "/proc/self/status").out
+    assert [status_field(status, "Uid").split()[0], status_field(status, "Gid").split()[0]] == ids
+    assert status_field(status, "Groups").split() == groups
+
+
+@pyoci_only("takes numbers only")
+def test_users_of_a_hostile_image(running: Box) -> None:
+    """SECURITY 1: a link of the image to the host's file ends in the image."""
+    etc = running.rootfs / "etc"
+    (etc / "passwd").unlink()
+    (etc / "passwd").symlink_to("../../../../../../../../etc/passwd")
+    error = running.rt("exec", "--user", "walnut", running.id, "true", check=False).error
+    assert "read /etc/passwd of the container: too many levels of symbolic links" in error
+    (etc / "passwd").unlink()
+    (etc / "passwd").symlink_to(f"/proc/{os.getpid()}/root/etc/passwd")
+    assert "unable to find user daemon" in running.rt("exec", "-u", "daemon", running.id, "true", check=False).error
+    (etc / "passwd").unlink()
+    os.mkfifo(etc / "passwd")
+    assert "invalid argument" in running.rt("exec", "-u", "daemon", running.id, "true", check=False).error
+    status = running.rt("exec", "-u", "1", running.id, "cat", "/proc/self/status").out
+    assert status_field(status, "Uid").split()[0] == "1"
+
+
+@pyoci_only("takes numbers only")
+def test_users_by_name_in_a_user_namespace(box: Box) -> None:
+    box.userns()
+    box.up()
+    assert box.rt("exec", "-u", "walnut", box.id, "id", "-u").out == "1000\n"
+
+
+@pyoci_only("came with 1.2")
+def test_pidfd_socket(running: Box, console: ConsoleSocket) -> None:
+    child = running.popen(
+        "exec", "--pidfd-socket", str(console.path), running.id, "sh", "-c", "read x; exit 3", stdin=subprocess.PIPE
+    )
+    pidfd = console.receive()
+    signal.pidfd_send_signal(pidfd, 0)
+    os.close(pidfd)
+    child.communicate("\n")
+    assert child.returncode == 3
 
 
 def test_additional_gids(running: Box) -> None:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import PREFIX, Box, cgroups, proc_status, pyoci_only, remove_cgroups, until, wait_for
+from tests.integration.harness import (
+    PREFIX,
+    Box,
+    ConsoleSocket,
+    cgroups,
+    proc_status,
+    pyoci_only,
+    remove_cgroups,
+    until,
+    wait_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -500,3 +510,33 @@ def test_state_directory_is_private(box: Box) -> None:
     entry = box.root / box.id
     assert entry.stat().st_mode & 0o7777 == 0o700
     assert {f.name: oct(f.stat().st_mode & 0o7777) for f in entry.iterdir() if f.stat().st_mode & 0o77} == {}
+
+
+@pyoci_only("came with 1.2")
+def test_pidfd_socket(box: Box, console: ConsoleSocket) -> None:
+    box.args("sh", "-c", "exit 7")
+    box.create("--pidfd-socket", str(console.path))
+    pidfd = console.receive()
+    pid = box.pid
+    assert f"Pid:\t{pid}\n" in Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+    os.close(pidfd)
+    assert box.finish() == 7
+
+
+@pyoci_only("came with 1.2")
+def test_a_pidfd_socket_that_is_not_there(box: Box) -> None:
+    box.args("true")
+    assert "pidfd socket" in box.create("--pidfd-socket", "/no/such", check=False).error
+    assert box.entries() == set()
+
+
+@pyoci_only("has no --config")
+def test_config_of_a_file_and_of_stdin(box: Box) -> None:
+    box.script("cat /proc/self/comm")
+    box.write()
+    config = box.bundle / "config.json"
+    other = box.bundle / "other.json"
+    config.rename(other)
+    assert box.rt("run", "--bundle", str(box.bundle), "--config", str(other), box.id).out == "cat\n"
+    with other.open() as stdin:
+        assert box.rt("run", "--bundle", str(box.bundle), "--config", "-", box.id, stdin=stdin).out == "cat\n"
