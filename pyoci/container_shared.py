@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from pyoci.host.process import Process
     from pyoci.plan import Plan
     from pyoci.plan.seccomp import Program
 
@@ -19,20 +20,34 @@ if TYPE_CHECKING:
 class Request:
     """What create and exec are both asked for; see Container.create."""
 
-    __slots__ = ("console", "console_socket", "pid_file", "preserve_fds", "stdio")
+    __slots__ = ("console", "console_socket", "pid_file", "pidfd_socket", "preserve_fds", "stdio")
 
     def __init__(self, stdio: Sequence[int]) -> None:
         self.stdio = stdio
         self.pid_file: str | None = None
+        self.pidfd_socket: str | None = None
         self.console_socket: str | None = None
         self.console: Callable[[int], object] | None = None
         self.preserve_fds = 0
+
+    def report(
+        self,
+        pid_file: str | None,
+        pidfd_socket: str | None,
+        console_socket: str | None,
+        console: Callable[[int], object] | None,
+    ) -> None:
+        """Who is told of the process."""
+        self.pid_file = pid_file
+        self.pidfd_socket = pidfd_socket
+        self.console_socket = console_socket
+        self.console = console
 
 
 class Run:
     """One run of nsexec: the base of Creation and Execution, and half of what Runner.run calls."""
 
-    __slots__ = ("fds", "peer", "plan", "request", "runner", "warnings")
+    __slots__ = ("fds", "peer", "pidfd_peer", "plan", "request", "runner", "warnings")
 
     def __init__(self, request: Request, plan: Plan) -> None:
         self.request = request
@@ -41,6 +56,7 @@ class Run:
         self.warnings = [*plan.warnings]
         self.fds: list[int] = []  # for Plan.fds; closed at the end, whatever happens
         self.peer: _socket.socket | None = None  # the console socket
+        self.pidfd_peer: _socket.socket | None = None
 
     def check(self) -> None:
         """What can be seen to be wrong before anything is made.  Raises errors.UsageError, errors.SetupError."""
@@ -54,6 +70,8 @@ class Run:
         console.check(self.plan.terminal, request.console_socket, request.console is None)
         if request.console_socket:
             self.peer = console.connect(request.console_socket)
+        if request.pidfd_socket:
+            self.pidfd_peer = console.connect(request.pidfd_socket, "pidfd")
 
     def console(self, master: int) -> None:
         """The terminal goes to who asked for it."""
@@ -73,24 +91,6 @@ class Run:
 
             helper.schedule(self.plan.scheduler, self.runner.pid)
 
-    def close_fds(self) -> None:
-        """Close the descriptors of the plan: nsexec has them."""
-        while self.fds:
-            kernel.close(self.fds.pop())
-
-    def close(self) -> None:
-        """Close what is open, and keep what nsexec warned of."""
-        self.close_fds()
-        self.runner.close()
-        self.warnings += self.runner.warnings
-        if self.peer:
-            self.peer.close()
-
-
-def seccomp_compiler(root: str, arch: str) -> Callable[[dict[str, Any]], Program]:
-    """The compiler of seccomp profiles that keeps what it compiled under root, in a directory that no id can name."""
-
-    def compiled(profile: dict[str, Any]) -> Program:
     def hand_out(self, process: Process) -> None:
         """Tell who the process is, where that was asked for.  Raises errors.SetupError."""
         if self.request.pid_file:
@@ -104,6 +104,25 @@ def seccomp_compiler(root: str, arch: str) -> Callable[[dict[str, Any]], Program
 
         listener.hand_over(self.runner.pid, number, config["linux"]["seccomp"], state)
 
+    def close_fds(self) -> None:
+        """Close the descriptors of the plan: nsexec has them."""
+        while self.fds:
+            kernel.close(self.fds.pop())
+
+    def close(self) -> None:
+        """Close what is open, and keep what nsexec warned of."""
+        self.close_fds()
+        self.runner.close()
+        self.warnings += self.runner.warnings
+        for peer in (self.peer, self.pidfd_peer):
+            if peer:
+                peer.close()
+
+
+def seccomp_compiler(root: str, arch: str) -> Callable[[dict[str, Any]], Program]:
+    """The compiler of seccomp profiles that keeps what it compiled under root, in a directory that no id can name."""
+
+    def compiled(profile: dict[str, Any]) -> Program:
         from pyoci.host import seccomp_cache
 
         return seccomp_cache.compiled(profile, arch, f"{root}/{states.CACHE}")
