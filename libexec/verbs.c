@@ -27,6 +27,7 @@
 #define NOT_HERE (-1)
 #define VERBS_MAX 65536 /* bytes of the file */
 #define FIFO "exec.fifo"
+#define DEATH_MS 2000 /* an init that was killed is given to end */
 
 /* numbers of the op "verb" */
 enum verb { VERB_STATE = 1, VERB_START, VERB_KILL, VERB_DELETE };
@@ -305,9 +306,9 @@ static int do_end(const struct call *call)
 		return NOT_HERE;
 	if (syscall(SYS_pidfd_send_signal, call->pidfd, SIGKILL, NULL, 0) < 0)
 		return NOT_HERE;
-	while (poll(&p, 1, -1) < 0 && errno == EINTR)
-		;
-	return 0;
+	/* an init of a pid namespace ends only when whatever joined it was reaped, and whose that is we
+	 * do not know: not for ever, Python says it in words */
+	return poll(&p, 1, DEATH_MS) == 1 ? 0 : NOT_HERE;
 }
 
 static int do_rmdir(const struct op *op)
