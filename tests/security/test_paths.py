@@ -1,0 +1,219 @@
+"""SECURITY 1, 2, 3, 5, 8: what the rootfs is made of decides no path of the host."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.harness import Box, ConsoleSocket, pyoci_only, read_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.security.conftest import Outside
+
+CLIMB = "../" * 20
+
+
+def link_to(kind: str, outside: Path, rootfs: Path) -> str:
+    """The target of a hostile symlink."""
+    target = str(outside / "dir")
+    if kind == "absolute":
+        return target
+    if kind == "climbing":
+        return CLIMB + target[1:]
+    if kind == "dangling":
+        return str(outside / "new/deep")
+    if kind == "through a file":
+        return str(outside / "file/deep")
+    if kind == "magic":
+        return "/proc/1/root" + target
+    os.symlink(target, rootfs / "second")
+    return "/second"
+
+
+LINKS = ["absolute", "climbing", "dangling", "through a file", "magic", "chain"]
+PLACES = ["bind", "tmpfs", "file", "mask", "readonly", "cwd", "device", "copyup"]
+
+
+def use(box: Box, place: str, path: str, source: Path) -> None:
+    """Let the config name a path of the container."""
+    if place == "bind":
+        box.bind(path, source)
+    elif place == "file":
+        box.bind(path, source / "content")
+    elif place == "tmpfs":
+        box.mount(path, "tmpfs", "tmpfs", "size=64k")
+    elif place == "copyup":
+        box.mount(path, "tmpfs", "tmpfs", "size=64k", "tmpcopyup")
+    elif place in ("mask", "readonly"):
+        box.linux[{"mask": "maskedPaths", "readonly": "readonlyPaths"}[place]].append(path)
+    elif place == "cwd":
+        box.process["cwd"] = path
+    else:
+        device = {"path": path, "type": "c", "major": 1, "minor": 5, "fileMode": 0o666, "uid": 0, "gid": 0}
+        box.linux["devices"] = [device]
+
+
+@pytest.fixture
+def volume(box: Box) -> Path:
+    directory = box.bundle / "volume"
+    directory.mkdir()
+    (directory / "content").write_text("of the volume\n")
+    return directory
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", LINKS)
+def test_symlinks(box: Box, outside: Outside, volume: Path, kind: str, place: str) -> None:
+    """SECURITY 1, 8: lands in the rootfs or is refused; `outside` looks at the host."""
+    os.symlink(link_to(kind, outside.directory, box.rootfs), box.rootfs / "link")
+    use(box, place, "/link/x" if place in ("device", "cwd", "file") else "/link", volume)
+    box.script("pwd; ls; echo ran")
+    result = box.run(check=False)
+    assert "secret" not in result.out
+    assert result.code == 0 or (result.code == 1 and "level=error" in result.err), result.err
+
+
+@pytest.mark.parametrize("place", ["bind", "tmpfs", "cwd"])
+def test_dangling_symlinks_work_inside(box: Box, outside: Outside, volume: Path, place: str) -> None:
+    """SECURITY 1: a link to what is not there yet is made in the rootfs, at the same path."""
+    target = f"/var/made/by/{box.id}"
+    os.symlink(target, box.rootfs / "link")
+    use(box, place, "/link", volume)
+    box.script(f"test -d {target} && echo there")
+    assert box.run().out == "there\n"
+
+
+def test_parent_of_the_root(box: Box, outside: Outside, volume: Path) -> None:
+    """SECURITY 1: ".." ends at the root, also after a symlink."""
+    os.symlink("/var", box.rootfs / "link")
+    box.bind(f"/link/{CLIMB}{outside.directory}/dir", volume)
+    assert box.sh("echo ran") == "ran\n"
+    assert (box.rootfs / str(outside.directory)[1:] / "dir").is_dir()
+
+
+# -- /dev -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mounted", [True, False], ids=["tmpfs", "no mount"])
+def test_dev_is_a_symlink(box: Box, outside: Outside, without_dev: Callable[[], None], mounted: bool) -> None:
+    """SECURITY 2, CVE-2026-41579, CVE-2026-47766: no ptmx deleted, no node or link planted on the host."""
+    (box.rootfs / "dev").rmdir()
+    os.symlink(outside.directory, box.rootfs / "dev")
+    if not mounted:
+        without_dev()
+    box.linux["devices"] = [{"path": "/dev/planted", "type": "c", "major": 1, "minor": 5}]
+    box.process["terminal"] = False
+    box.run(check=False)
+    assert (outside.directory / "ptmx").read_text() == "of the host too\n"
+
+
+HOSTILE = ["symlink", "file", "device", "fifo", "directory"]
+
+
+def plant(path: Path, kind: str, outside: Outside) -> None:
+    """What an image has in the place of a device."""
+    path.parent.mkdir(exist_ok=True)
+    if kind == "symlink":
+        os.symlink(outside.directory / "file", path)
+    elif kind == "file":
+        path.write_text("of the image\n")
+    elif kind == "device":
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 11))
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("name", ["null", "zero", "ptmx", "fd"])
+def test_devices_of_the_image(
+    box: Box, outside: Outside, without_dev: Callable[[], None], name: str, kind: str
+) -> None:
+    """SECURITY 3, CVE-2026-88264, CVE-2026-88265: by type and number, or it is no device."""
+    without_dev()
+    plant(box.rootfs / "dev" / name, kind, outside)
+    box.args("sleep", "100")
+    if box.create(check=False).code:
+        return
+    made = os.lstat(f"/proc/{box.pid}/root/dev/{name}")
+    if name in ("null", "zero"):
+        assert stat.S_ISCHR(made.st_mode)
+        assert made.st_rdev == os.makedev(1, {"null": 3, "zero": 5}[name])
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("name", ["console", "ptmx", "pts/0", "pts/ptmx"])
+def test_terminal_of_the_image(
+    box: Box, console: ConsoleSocket, outside: Outside, without_dev: Callable[[], None], name: str, kind: str
+) -> None:
+    """SECURITY 3, CVE-2025-52565: the terminal is a devpts's or there is none, and nothing is followed."""
+    without_dev()
+    if not name.startswith("pts"):
+        (box.rootfs / "dev/pts").mkdir()
+        box.mount("/dev/pts", "devpts", "devpts", "newinstance", "ptmxmode=0666", "mode=0620")
+    plant(box.rootfs / "dev" / name, kind, outside)
+    shown = on_terminal(box, console, "echo $(tty) $(stat -c %t:%T /dev/console)")
+    if shown is not None:
+        assert shown.split()[0].startswith("/dev/")
+        assert "of the host" not in shown
+
+
+def on_terminal(box: Box, console: ConsoleSocket, script: str) -> str | None:
+    """What a script prints on its terminal, None when there is no container."""
+    box.process["terminal"] = True
+    box.script(script)
+    if box.create("--console-socket", str(console.path), check=False).code:
+        return None
+    master = console.receive()
+    box.start()
+    shown = read_until(master, "")
+    os.close(master)
+    return shown
+
+
+@pyoci_only("1.1 follows it inside the root")
+def test_console_is_not_followed(box: Box, console: ConsoleSocket, without_dev: Callable[[], None]) -> None:
+    """SECURITY 3, CVE-2025-52565: not inside the root either: the terminal would cover /etc/passwd."""
+    without_dev()
+    (box.rootfs / "dev/pts").mkdir()
+    box.mount("/dev/pts", "devpts", "devpts", "newinstance", "ptmxmode=0666", "mode=0620")
+    os.symlink("/etc/passwd", box.rootfs / "dev/console")
+    assert on_terminal(box, console, "test -c /etc/passwd && echo covered") is None
+    assert "neither file nor device" in box.stderr.read_text()
+
+
+def test_a_plain_terminal(box: Box, console: ConsoleSocket) -> None:
+    """The counterpart: without an attack there is one, and it is on /dev/console."""
+    shown = on_terminal(box, console, "tty; stat -c %t /dev/console")
+    assert shown is not None
+    assert shown.split() == ["/dev/pts/0", "88"]
+
+
+# -- masks ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [*HOSTILE, "missing"])
+def test_what_masks_is_not_the_images(box: Box, outside: Outside, without_dev: Callable[[], None], kind: str) -> None:
+    """SECURITY 5, CVE-2025-31133: the host's null device covers files, an empty directory of ours covers directories."""
+    without_dev()
+    (box.rootfs / "dev").rmdir()
+    (box.rootfs / "dev").mkdir()
+    if kind != "missing":
+        plant(box.rootfs / "dev/null", kind, outside)
+    (box.rootfs / "etc/token").write_text("token\n")
+    (box.rootfs / "etc/keys").mkdir()
+    (box.rootfs / "etc/keys/key").write_text("key\n")
+    box.linux["maskedPaths"] = ["/etc/token", "/etc/keys"]
+    box.script("cat /etc/token; ls /etc/keys; stat -c '%t:%T' /etc/token; echo x > /etc/keys/new")
+    result = box.run(check=False)
+    if kind == "missing":
+        assert result.code != 0  # only for the write
+    assert result.out in ("1:3\n", "")
+    assert "created" not in result.err
