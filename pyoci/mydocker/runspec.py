@@ -296,7 +296,8 @@ def _config(
         "StdinOnce": given["interactive"] and not detached,
         "StopSignal": given["stop_signal"] or process.stop_signal or "SIGTERM",
         "StopTimeout": given["stop_timeout"] if given["stop_timeout"] is not None else defaults.STOP_TIMEOUT,
-        "ExposedPorts": sorted({*(process.ports or ()), *given["expose"]}),
+        "ExposedPorts": {port if "/" in port else f"{port}/tcp": {} for port in (*process.ports, *given["expose"])},
+        "Volumes": {path: {} for path in process.volumes},
     }
 
 

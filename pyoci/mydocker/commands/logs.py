@@ -1,0 +1,48 @@
+"""mydocker logs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from pyoci.mydocker import cli, containers, errors, logs, monitor, options
+
+
+@options.command("logs")
+@options.option("-f", "--follow", is_flag=True, help="Go on with what comes")
+@options.option("-n", "--tail", default="all", help="Only the last N lines")
+@options.option("--since", help="Only what is newer: a time, or how long ago (10m)")
+@options.option("--until", help="Only what is older")
+@options.option("-t", "--timestamps", is_flag=True, help="With the time of each line")
+@click.argument("name", metavar="CONTAINER")
+def command(name: str, follow: bool, tail: str, since: str | None, until: str | None, timestamps: bool) -> None:
+    """Show what a container has written to stdout and stderr."""
+    container = containers.find(cli.paths(), name)
+    if container.host.get("log_driver") == "none":
+        raise errors.Error("configured logging driver does not support reading")
+    if tail != "all" and not (tail.isascii() and tail.lstrip("-").isdigit()):
+        raise errors.UsageError(f"--tail: {tail!r} is no number", code=1)
+    count = int(tail) if tail != "all" and int(tail) >= 0 else None
+    first = logs.when(since) if since else float("-inf")
+    last = logs.when(until) if until else float("inf")
+    log = logs.Log(monitor.log_directory(container))
+    if not container.state().alive:
+        log.drained(logs.DRAIN)
+    for entry in log.entries(count):
+        if first <= entry.seconds <= last:
+            _show(entry, timestamps)
+    if not follow:
+        return
+    sys.stdout.flush()
+    for entry in log.follow(lambda: container.state().alive):
+        if entry.seconds > last:
+            return
+        if entry.seconds >= first:
+            _show(entry, timestamps)
+            sys.stdout.flush()
+
+
+def _show(entry: logs.Entry, timestamps: bool) -> None:
+    target = sys.stderr if entry.stream == "stderr" else sys.stdout
+    target.write(f"{entry.time} {entry.text}" if timestamps else entry.text)
