@@ -71,6 +71,7 @@ class Container:
         no_pivot: bool = False,
         no_new_keyring: bool = False,
         cgroup_manager: str = "cgroupfs",
+        rootless: bool | None = None,
     ) -> Self:
         """Create a container: everything but the program, which start() runs (runtime.md, `create`).
 
@@ -88,6 +89,7 @@ class Container:
         no_pivot:       MS_MOVE and chroot in place of pivot_root
         no_new_keyring: keep the caller's session keyring
         cgroup_manager: "cgroupfs", or "disabled" for no cgroup of its own
+        rootless:       cgroups that may not be made are left out; None: where nothing is asked of them
 
         Raises errors.InvalidConfig, errors.AlreadyExists, errors.UsageError, errors.SetupError,
         errors.HookError; nothing is left behind then.
@@ -98,11 +100,9 @@ class Container:
         absolute = _root(root)
         request = container_create.Request(id, absolute, (stdin, stdout, stderr))
         request.report(pid_file, pidfd_socket, console_socket, console)
-        request.env = env
-        request.preserve_fds = preserve_fds
-        request.no_pivot = no_pivot
-        request.no_new_keyring = no_new_keyring
-        request.cgroup_manager = cgroup_manager
+        request.env, request.preserve_fds = env, preserve_fds
+        request.no_pivot, request.no_new_keyring = no_pivot, no_new_keyring
+        request.cgroup_manager, request.rootless = cgroup_manager, rootless
         source = container_create.read_bundle(bundle, config, config_path)
         source.check_rootfs()
         creation = container_create.Creation(request, source)

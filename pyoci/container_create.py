@@ -32,7 +32,7 @@ def _step(name: str) -> None:
 class Request(shared.Request):
     """What create was asked for; see Container.create."""
 
-    __slots__ = ("cgroup_manager", "env", "id", "no_new_keyring", "no_pivot", "root")
+    __slots__ = ("cgroup_manager", "env", "id", "no_new_keyring", "no_pivot", "root", "rootless")
 
     def __init__(self, id: str, root: str, stdio: Sequence[int]) -> None:
         super().__init__(stdio)
@@ -42,6 +42,7 @@ class Request(shared.Request):
         self.no_pivot = False
         self.no_new_keyring = False
         self.cgroup_manager = "cgroupfs"
+        self.rootless: bool | None = None
 
 
 def read_bundle(bundle: str | None, config: dict[str, Any] | None, config_path: str | None) -> bundles.Bundle:
@@ -61,6 +62,7 @@ def plan_options(request: Request, bundle: bundles.Bundle, arch: str) -> Options
         no_new_keyring=request.no_new_keyring,
         env=request.env,
         preserve_fds=request.preserve_fds,
+        rootless=request.rootless,
         state={
             "ociVersion": spec.VERSION,
             "id": request.id,

@@ -61,7 +61,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         catch_signals()
         given = options.parse(argv, options.GLOBAL, mixed=False)
-        LOG.open(given.text("log"), given.text("log-format"), given.flag("debug"))
+        level = "debug" if given.flag("debug") else given.text("log-level") or "warning"
+        LOG.open(given.text("log"), given.text("log-format"), level)
         LOG.debug(" ".join(["pyoci", *argv]))
         verb, rest = choose(given)
         module = load(verb)

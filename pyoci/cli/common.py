@@ -72,6 +72,7 @@ def make(
         no_pivot=opts.flag("no-pivot"),
         no_new_keyring=opts.flag("no-new-keyring"),
         cgroup_manager=manager(given),
+        rootless={"true": True, "false": False}.get(given.text("rootless")),
     )
 
 

@@ -15,25 +15,43 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pyoci.cli.log_daemon import Daemon
+
 STDERR = 2
+LEVELS = ("error", "warning", "info", "debug")
 
 
 class Log:
-    """fd: the file of --log, or -1; json: --log-format json; debug: --debug."""
+    """fd: the file of --log, or -1; daemon: that of --log journald: or syslog:; json: --log-format json;
+    levels: those that are logged; debugging: whether debug is one of them."""
 
-    __slots__ = ("debugging", "fd", "json")
+    __slots__ = ("daemon", "debugging", "fd", "json", "levels")
 
     def __init__(self) -> None:
         self.fd = -1
+        self.daemon: Daemon | None = None
         self.json = False
+        self.levels: tuple[str, ...] = LEVELS[:2]
         self.debugging = False
 
-    def open(self, path: str, format: str, debug: bool) -> None:
-        """Take the options; path "" means none.  Raises errors.SetupError when the file cannot be opened."""
+    def open(self, where: str, format: str, level: str) -> None:
+        """Take the options.
+
+        where: a path, file:PATH, journald:NAME, syslog:NAME, or "" for none.  level: one of LEVELS.
+        Raises errors.SetupError when it cannot be opened.
+        """
         self.json = format == "json"
-        self.debugging = debug
-        if not path:
-            return
+        self.levels = LEVELS[: LEVELS.index(level) + 1]
+        self.debugging = "debug" in self.levels
+        kind, _, path = where.partition(":")
+        if kind in ("journald", "syslog") and where != kind:
+            from pyoci.cli import log_daemon
+
+            self.daemon = log_daemon.Daemon(kind, path)
+        elif where:
+            self._open_file(path if kind == "file" and where != kind else where)
+
+    def _open_file(self, path: str) -> None:
         try:
             self.fd = kernel.open(
                 path, kernel.O_WRONLY | kernel.O_CREAT | kernel.O_APPEND | kernel.O_CLOEXEC | kernel.O_NOCTTY, 0o644
@@ -58,7 +76,11 @@ class Log:
                 self._write("debug", line)
 
     def _write(self, level: str, text: str) -> None:
+        if level not in self.levels:
+            return
         text = errors.one_line(text)
+        if self.daemon:
+            self.daemon.send(level, text)
         line = _json_line(level, text) if self.json else _text_line(level, text)
         if self.fd >= 0:
             _put(self.fd, line)

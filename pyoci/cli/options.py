@@ -189,9 +189,10 @@ def columns(rows: Sequence[tuple[str, str]]) -> str:
 # The options before the verb.
 GLOBAL = (
     Option("root", "directory of the containers' state (default: /run/pyoci, or $XDG_RUNTIME_DIR/pyoci)", "DIR"),
-    Option("log", "file to append errors to, beside stderr", "FILE"),
+    Option("log", "file to append errors to, beside stderr; or file:PATH, journald:NAME, syslog:NAME", "FILE"),
     Option("log-format", "format of the log (default: text)", "FORMAT", choices=("text", "json")),
-    Option("debug", "say more: tracebacks of internal errors"),
+    Option("log-level", "what is logged (default: warning)", "LEVEL", choices=("error", "warning", "info", "debug")),
+    Option("debug", "say more: tracebacks of internal errors; the same as --log-level debug"),
     Option("systemd-cgroup", "make cgroups through systemd; cgroupsPath is slice:prefix:name"),
     Option(
         "cgroup-manager",
@@ -199,5 +200,12 @@ GLOBAL = (
         "NAME",
         choices=("cgroupfs", "systemd", "disabled"),
     ),
+    Option(
+        "rootless",
+        "whether cgroups that may not be made are left out: true, false or auto (if nothing is asked of them)",
+        "WHEN",
+        choices=("true", "false", "auto"),
+    ),
+    Option("criu", "the criu program, for checkpoint and restore (default: criu)", "PATH"),
     Option("version", "print the version", short="v"),
 )

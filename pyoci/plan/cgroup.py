@@ -111,7 +111,7 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> CgroupPlan |
     if not facts.userns and facts.euid == 0:
         asked = bool(resources.get("devices")) or asked
         _devices(plan, resources, asked)
-    plan.optional = not asked
+    plan.optional = not asked if options.rootless is None else options.rootless
     if facts.cgroup_mode == "none":
         if asked:
             raise errors.SetupError("no cgroup file system is mounted", where="/linux", hint=NO_CGROUPS)

@@ -21,6 +21,7 @@ class Options:
     env:            list of str, variables beside those of the config ("LISTEN_FDS=1")
     preserve_fds:   int, count of descriptors from 3 on that the program inherits
     state:          dict, OCI state without status and pid: what the in-container hooks get on stdin
+    rootless:       bool, cgroups that may not be made are left out, whatever is asked of them; None: where nothing is
     seccomp:        function from linux.seccomp to the compiled Program, or None: compile it here.
                     The host side passes one that looks into its cache first.
     """
@@ -33,6 +34,7 @@ class Options:
         "no_new_keyring",
         "no_pivot",
         "preserve_fds",
+        "rootless",
         "seccomp",
         "state",
     )
@@ -47,6 +49,7 @@ class Options:
         no_new_keyring: bool = False,
         env: Sequence[str] = (),
         preserve_fds: int = 0,
+        rootless: bool | None = None,
         state: dict[str, Any] | None = None,
         seccomp: Callable[[dict[str, Any]], Program] | None = None,
     ) -> None:
@@ -57,6 +60,7 @@ class Options:
         self.no_new_keyring = no_new_keyring
         self.env = list(env)
         self.preserve_fds = preserve_fds
+        self.rootless = rootless
         self.state = state or {}
         self.seccomp = seccomp
 
