@@ -7,6 +7,7 @@ left is gone with the next one.  Bridges and the nftables table are there while 
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import ipaddress
 import os
@@ -213,7 +214,7 @@ class Networks:
                 network["stale"] = True  # rules and bridge are to be looked at; not kept
         return found
 
-    def _settle(self, everything: dict[str, dict[str, Any]], changed: list[dict[str, Any]]) -> None:
+    def _settle(self, everything: dict[str, dict[str, Any]], changed: builtins.list[dict[str, Any]]) -> None:
         """Write what has changed, and let rules, bridges and hosts files follow."""
         stale = [net for net in everything.values() if net.pop("stale", False)]
         touched = changed + [net for net in stale if net not in changed]

@@ -14,7 +14,7 @@ from pyoci.mydocker import containers, defaults, errors, mounts, options, ports,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from pyoci.mydocker.images import Image
@@ -389,7 +389,7 @@ def create(paths: Paths, record: dict[str, Any], name: str | None, image: Image)
 
 
 def _hosts_name(record: dict[str, Any]) -> bool:
-    return record["host"]["network"] == "host" or record["host"]["uts"] == "host"
+    return "host" in (record["host"]["network"], record["host"]["uts"])
 
 
 def _make_sources(paths: Paths, record: dict[str, Any]) -> None:
@@ -410,7 +410,7 @@ def _make_sources(paths: Paths, record: dict[str, Any]) -> None:
             os.makedirs(mount["source"], exist_ok=True)
 
 
-def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+def decorate(function: Any) -> Any:
     """all_options, and the image and command that end them."""
     function = click.argument("command", nargs=-1, type=click.UNPROCESSED)(function)
     return all_options(click.argument("image")(function))

@@ -34,7 +34,9 @@ def resolve(profile: dict[str, Any], capabilities: Collection[str]) -> dict[str,
     Rules with `includes` or `excludes` are taken or left; what remains is the runtime-spec's, and is checked by pyoci.
     """
     machine = os.uname().machine
-    made = {key: profile[key] for key in ("defaultAction", "defaultErrnoRet", "flags") if key in profile}
+    made: dict[str, Any] = {
+        key: profile[key] for key in ("defaultAction", "defaultErrnoRet", "flags") if key in profile
+    }
     made["architectures"] = profile.get("architectures") or _architectures(profile.get("archMap") or (), machine)
     made["syscalls"] = []
     for rule in profile.get("syscalls") or ():

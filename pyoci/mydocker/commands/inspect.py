@@ -7,8 +7,8 @@ import json
 import click
 
 import pyoci
-from pyoci.mydocker import cli, containers, errors, images, networks, options, show
-from pyoci.mydocker.commands import volume
+from pyoci.mydocker import cli, containers, errors, images, inspection, networks, options, show
+from pyoci.mydocker.commands import network, volume
 from pyoci.mydocker.volumes import Volumes
 
 TYPE_CHECKING = False
@@ -49,7 +49,7 @@ def _find(paths: Paths, name: str, kind: str | None, size: bool) -> dict[str, An
         "container": lambda: _container(paths, name, size),
         "image": lambda: document(images.Store(paths), name),
         "volume": lambda: volume.document(Volumes(paths).inspect(name)),
-        "network": lambda: networks.Networks(paths).find(name),
+        "network": lambda: network.document(networks.Networks(paths).find(name)),
     }
     for look in [looks[kind]] if kind else looks.values():
         try:
@@ -60,8 +60,6 @@ def _find(paths: Paths, name: str, kind: str | None, size: bool) -> dict[str, An
 
 
 def _container(paths: Paths, name: str, size: bool) -> dict[str, Any]:
-    from pyoci.mydocker import inspection
-
     container = containers.find(paths, name)
     found = inspection.document(container)
     if size:

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from pyoci.mydocker import cli, containers, document, errors, images, options, show
+from pyoci.mydocker import cli, containers, errors, images, inspection, options, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def command_diff(name: str) -> None:
 def command_port(name: str, port: str | None) -> None:
     """Show where the ports of a container are published."""
     container = containers.find(cli.paths(), name)
-    found = document.published(container) if container.state().alive else []
+    found = inspection.published(container) if container.state().alive else []
     for entry in found:
         inside = f"{entry['container_port']}/{entry['proto']}"
         outside = f"{entry['host_ip'] or '0.0.0.0'}:{entry['host_port']}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci.mydocker import cli, containers, document, errors, images, options, show
+from pyoci.mydocker import cli, containers, errors, images, inspection, options, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def command(
         for container, _ in found:
             print(container.id if no_trunc else container.id[:12])
         return
-    rows = [document.row(container, state, not no_trunc) for container, state in found]
+    rows = [inspection.row(container, state, not no_trunc) for container, state in found]
     if sizes:
         store = images.Store(cli.paths())
         for row, (container, _) in zip(rows, found, strict=True):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import sys
 
 import click
+
+import pyoci
 
 from pyoci.mydocker import cli, console, containers, errors, foreground, images, lifecycle, monitor, options, runspec
 
@@ -64,7 +67,7 @@ class _run_codes:  # noqa: N801
         pass
 
     def __exit__(self, _kind: object, error: object, _trace: object) -> None:
-        if isinstance(error, errors.pyoci.Error) and error.code == 1 and str(error) != "the input device is not a TTY":
+        if isinstance(error, pyoci.Error) and error.code == 1 and str(error) != "the input device is not a TTY":
             error.code = 125
 
 
@@ -92,12 +95,9 @@ def _make(given: dict[str, Any], reference: str, command: tuple[str, ...], detac
 def _image(paths: Any, reference: str, given: dict[str, Any]) -> Image:
     from pyoci.mydocker import progress
 
-    store = images.Store(paths)
-    watcher = progress.watcher()
-    if watcher is None:
-        return store.ensure(reference, policy=given["pull"])
-    with watcher:
-        return store.ensure(reference, policy=given["pull"], progress=watcher.update)
+    # what it tells goes to stdout, which is the container's here: it is for a person who looks, or not at all
+    with progress.watcher(quiet=not sys.stdout.isatty()) or contextlib.nullcontext() as shown:
+        return images.Store(paths).ensure(reference, policy=given["pull"], progress=shown)
 
 
 def _dry_run(paths: Any, record: dict[str, Any], given: dict[str, Any], image: Image) -> None:

@@ -66,7 +66,7 @@ def row(container: Container, state: State, truncate: bool = True) -> dict[str, 
     }
 
 
-def inspect(container: Container) -> dict[str, Any]:
+def document(container: Container) -> dict[str, Any]:
     """docker inspect's document, as far as there is something behind it."""
     state = container.state()
     record, host = container.record, container.host
