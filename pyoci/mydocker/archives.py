@@ -81,14 +81,8 @@ def _read(store: Store, file: io.BufferedReader) -> _Contents:
     found = _Contents()
     limited = streams.HashingReader(streams.decompressed(file), "the archive", store.layers.limits.size)
     try:
-        with tarfile.open(fileobj=limited, mode="r|", tarinfo=untar.Header) as tar:  # type: ignore[call-overload]
-            count = 0
-            while (member := tar.next()) is not None:
-                count += 1
-                if count > _ENTRIES:
-                    raise errors.Hostile(f"the archive has more than {_ENTRIES} files")
-                tar.members.clear()
-                _member(store, found, tar, member)
+        for tar, member in untar.members(limited, _ENTRIES):
+            _member(store, found, tar, member)
     except (tarfile.TarError, EOFError) as error:
         raise errors.Hostile(f"the archive is damaged: {error}") from None
     return found

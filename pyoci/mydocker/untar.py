@@ -17,6 +17,7 @@ from pyoci.mydocker import calls, errors, streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from pyoci.mydocker.streams import Readable
@@ -70,6 +71,32 @@ class Header(tarfile.TarInfo):
         return found
 
 
+def members(stream: Readable, most: int) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """The members of a tar, one after the other as they come.  Raises errors.Hostile for what is none.
+
+    most: how many there may be
+    """
+    count = 0
+    tar = _parsed(lambda: tarfile.open(fileobj=stream, mode="r|", tarinfo=Header))  # type: ignore[call-overload]
+    with tar:
+        while (member := _parsed(tar.next)) is not None:
+            count += 1
+            if count > most:
+                raise errors.Hostile(f"the tar has more than {most} entries")
+            yield tar, member
+            tar.members.clear()  # it would remember them all
+
+
+def _parsed(read: Callable[[], Any]) -> Any:
+    """tarfile meets strange numbers with whatever int() or a slice raises."""
+    try:
+        return read()
+    except (errors.Error, OSError):
+        raise
+    except Exception as error:
+        raise errors.Hostile(f"the tar is damaged: {error}") from None
+
+
 class Unpacker:
     """Unpacks one tar below one directory.
 
@@ -92,18 +119,10 @@ class Unpacker:
 
     def unpack(self, stream: Readable) -> None:
         """Every member, in order.  Raises errors.Hostile, errors.StorageError; the directory is then half full."""
-        count = 0
         try:
-            with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header, errorlevel=2) as tar:  # type: ignore[call-overload]
-                while (member := tar.next()) is not None:
-                    count += 1
-                    if count > self.limits.entries:
-                        raise errors.Hostile(f"the tar has more than {self.limits.entries} entries")
-                    self._member(tar, member)
-                    tar.members.clear()  # it would remember them all
+            for tar, member in members(stream, self.limits.entries):
+                self._member(tar, member)
             self._set_times()
-        except (tarfile.TarError, EOFError, RecursionError) as error:
-            raise errors.Hostile(f"the tar is damaged: {error}") from None
         finally:
             self._forget_parent()
 
@@ -114,7 +133,7 @@ class Unpacker:
         except OSError as error:
             kind = errors.StorageError if error.errno in _DISK else errors.Hostile
             raise kind(f"cannot unpack {member.name[:200]!r}: {error.strerror}") from None
-        except (ValueError, OverflowError, UnicodeError) as error:
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
             raise errors.Hostile(f"cannot unpack {member.name[:200]!r}: {error}") from None
 
     def _place(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
