@@ -327,9 +327,9 @@ def remove(container: Container, *, force: bool = False, volumes: bool = False) 
 
 def remove_volumes(container: Container, names: list[str]) -> None:
     """The volumes that were made for it and have no name of their own."""
-    from pyoci.mydocker import volumes
+    from pyoci.mydocker.volumes import Volumes
 
-    store = volumes.Volumes(container.paths)
+    store = Volumes(container.paths)
     for name in names:
         try:
             store.remove(name)

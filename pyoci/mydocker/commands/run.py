@@ -11,7 +11,6 @@ import sys
 import click
 
 import pyoci
-
 from pyoci.mydocker import cli, console, containers, errors, foreground, images, lifecycle, monitor, options, runspec
 
 TYPE_CHECKING = False
