@@ -162,6 +162,14 @@ class Suite:
         for name in ("busybox", "probe"):
             (self.template / name).chmod(0o755)
 
+    def driving(self, runtime: list[str]) -> Suite:
+        """The same for another runtime."""
+        other = copy.copy(self)
+        other.runtime = runtime
+        other.__dict__.pop("features", None)
+        self.count += 1000  # its ids are not ours
+        return other
+
     def command(self, *args: str) -> Result:
         """The runtime without a state directory: features, --version."""
         done = subprocess.run(

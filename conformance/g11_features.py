@@ -34,7 +34,7 @@ NAMESPACES = {"pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"}
 SECCOMP_LISTS = {  # property: (how many there must be at least, how each begins)
     "actions": (7, "SCMP_ACT_"),
     "operators": (7, "SCMP_CMP_"),
-    "archs": (10, "SCMP_ARCH_"),
+    "archs": (1, "SCMP_ARCH_"),
     "knownFlags": (3, "SECCOMP_FILTER_FLAG_"),
     "supportedFlags": (1, "SECCOMP_FILTER_FLAG_"),
 }
