@@ -6,6 +6,7 @@
  *
  *	nsexec plan FD    take a plan from the SEQPACKET socket FD and walk it
  *	nsexec check      read a plan from stdin, say whether it is well formed
+ *	nsexec join NAME=PATH... -- ARGV    set these namespaces, then execute ARGV; for helpers of the host side
  */
 #include "nsexec.h"
 
@@ -570,6 +571,49 @@ static int check(void)
 	return why != NULL;
 }
 
+/* The namespaces of a process have these names under /proc/PID/ns. */
+static const struct {
+	const char *name;
+	int kind;
+} kinds[] = {
+	{ "cgroup", CLONE_NEWCGROUP }, { "ipc", CLONE_NEWIPC },	 { "mnt", CLONE_NEWNS },   { "net", CLONE_NEWNET },
+	{ "pid", CLONE_NEWPID },       { "time", CLONE_NEWTIME }, { "user", CLONE_NEWUSER }, { "uts", CLONE_NEWUTS },
+};
+
+static int kind_of(const char *word, size_t n)
+{
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strlen(kinds[i].name) == n && !memcmp(kinds[i].name, word, n))
+			return kinds[i].kind;
+	return 0;
+}
+
+/* nsexec join: a helper of the host side in other namespaces than the host's.  Those of pid and time
+ * hold for the children of ARGV only. */
+static int join(int argc, char **argv)
+{
+	int at = 2;
+
+	for (; at < argc && strcmp(argv[at], "--"); at++) {
+		char *path = strchr(argv[at], '=');
+		int kind = path ? kind_of(argv[at], (size_t)(path - argv[at])) : 0;
+		int fd = kind ? open(path + 1, O_RDONLY | O_CLOEXEC) : -1;
+
+		if (!kind)
+			fprintf(stderr, "nsexec: %s is not NAMESPACE=PATH\n", argv[at]);
+		else if (fd < 0 || setns(fd, kind) < 0)
+			fprintf(stderr, "nsexec: join %s: %s\n", argv[at], go_strerror(errno));
+		else
+			continue;
+		return 2;
+	}
+	if (at + 1 >= argc)
+		return 2;
+	execv(argv[at + 1], argv + at + 1);
+	fprintf(stderr, "nsexec: execute %s: %s\n", argv[at + 1], go_strerror(errno));
+	return 127;
+}
+
 int nsexec_main(int argc, char **argv)
 {
 	static struct ctx ctx = { .fifo = -1, .root = -1, .proc = -1, .null = -1, .cgroup = -1 };
@@ -583,6 +627,8 @@ int nsexec_main(int argc, char **argv)
 	}
 	if (argc == 2 && !strcmp(argv[1], "check"))
 		return check();
+	if (argc > 2 && !strcmp(argv[1], "join"))
+		return join(argc, argv);
 	fprintf(stderr, "nsexec: this is the stage of pyoci that enters the namespaces; pyoci starts it\n");
 	return 2;
 }

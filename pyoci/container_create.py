@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from pyoci.host.netdev import Moved
+
 
 # What a test may put in: called after each step with its name; what it raises fails the create there.
 after_step: Callable[[str], None] | None = None
@@ -79,7 +81,7 @@ class Creation(shared.Run):
     record, init, warnings: the result.
     """
 
-    __slots__ = ("asked", "bundle", "directory", "facts", "init", "record")
+    __slots__ = ("asked", "bundle", "directory", "facts", "init", "moved", "record")
 
     def __init__(self, request: Request, bundle: bundles.Bundle) -> None:
         self.facts = facts.read()
@@ -104,6 +106,7 @@ class Creation(shared.Run):
             "annotations": config.get("annotations") or {},
             "owner": kernel.geteuid(),
             "cgroup": {},
+        self.moved: list[Moved] = []  # network devices that are in the container
             "cgroup_manager": request.cgroup_manager,
             "no_new_keyring": request.no_new_keyring,
             "process": bool(config.get("process")),
@@ -188,6 +191,11 @@ class Creation(shared.Run):
         assert self.plan.cgroup
         cgroup.attach(self.plan.cgroup.record, pid)
         _step("attach")
+        elif what == ops.SYNC_DEVICES:
+            from pyoci.host import netdev
+
+            netdev.move(self.plan.net_devices, self.runner.pid, self.moved)
+            _step("network devices")
 
     def console(self, master: int) -> None:
         """The terminal goes to who asked for it."""
@@ -243,3 +251,15 @@ class Creation(shared.Run):
 def _now() -> str:
     now = time.time_ns()
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09d}Z"
+        self._give_back(error)
+    def _give_back(self, error: BaseException) -> None:
+        """The network devices of the host, while there is a namespace to take them from."""
+        if not self.moved:
+            return
+        from pyoci.host import netdev
+
+        try:
+            netdev.back(self.moved, self.runner.pid)
+        except (errors.Error, OSError) as second:
+            error.add_note(f"while cleaning up: {second}")
+

@@ -34,6 +34,7 @@ class Plan:
     warnings:     list of str, what is not as asked, and no error
     hooks:        dict, config["hooks"] or {}; of an exec plan {}, hooks belong to the container's life
     scheduler:    ops.Op or None, for the finished process when nobody can inherit it; the host side does it
+    net_devices:  dict, name of a network device on the host -> its name in the container, perhaps with %d
     rootfs:       str, absolute path of the root file system
     namespaces:   dict, namespace type -> path to join, "" for a new one
     """
@@ -45,6 +46,7 @@ class Plan:
         "gid_map",
         "hooks",
         "namespaces",
+        "net_devices",
         "ops",
         "rootfs",
         "scheduler",
@@ -65,13 +67,14 @@ class Plan:
         self.console_size = process.console_size(process_config)
         self.warnings = draft.warnings
         self.hooks = hooks_config
+        self.net_devices: dict[str, str] = {}
         self.scheduler = process.scheduler(process_config)
         self.rootfs: str = draft.config["root"]["path"]
         self.namespaces = draft.namespaces
 
 
 # what needs code of a later version, and must not be passed over in silence (row L24)
-_UNSUPPORTED = ("intelRdt", "netDevices")
+_UNSUPPORTED = ("intelRdt",)
 
 
 def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
@@ -90,7 +93,9 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
     entering = namespaces.enter(draft)
     root = _root(draft, program)  # fills draft.trees: sources are opened while we are still on the host
     steps = [*process.early(draft, program), *draft.trees, *entering, *process.keyring(draft, program), *root]
-    return Plan(draft, steps + _program(draft, program), program, config.get("hooks") or {})
+    made = Plan(draft, steps + _program(draft, program), program, config.get("hooks") or {})
+    made.net_devices = namespaces.devices(draft)
+    return made
 
 
 def _root(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
@@ -103,6 +108,8 @@ def _root(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
         steps += process.console(program, bind=True)
     steps += process.session(program)
     steps += _names(draft)
+    if draft.linux.get("netDevices"):
+        steps.append(ops.op("sync", sync=ops.SYNC_DEVICES, where="/linux/netDevices"))
     if hooks.on_host(draft.config.get("hooks") or {}):
         steps.append(ops.op("sync", sync=ops.SYNC_HOOKS, where="/hooks"))
     # after the hooks: net.ipv4.conf.eth0.* exists when docker's prestart hook has moved eth0 in

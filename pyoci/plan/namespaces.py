@@ -149,5 +149,17 @@ def maps(draft: Draft, key: str) -> str:
 
 
 def mapped(mappings: list[dict[str, Any]] | None, number: int) -> bool:
+def devices(draft: Draft) -> dict[str, str]:
+    """Rows X01, X03: the network devices that move to the container, and their names there."""
+    wanted: dict[str, dict[str, Any]] = draft.linux.get("netDevices") or {}
+    if wanted and "network" not in draft.namespaces:
+        raise errors.InvalidConfig(
+            "network devices need a network namespace to move to",
+            where="/linux/netDevices",
+            hint='add {"type": "network"} to linux.namespaces',
+        )
+    return {host: entry.get("name") or host for host, entry in wanted.items()}
+
+
     """Whether the id exists in a user namespace with these mappings."""
     return any(m["containerID"] <= number < m["containerID"] + m["size"] for m in mappings or ())

@@ -32,7 +32,8 @@ MAX_FDS = 64  # descriptors that come with a plan; the same
 # What a sync op waits for; nsexec sends the number, the host side acts and answers GO.
 SYNC_MAPS = 1  # the host writes uid_map, gid_map of the sending process
 SYNC_HOOKS = 2  # the host runs prestart and createRuntime hooks
-SYNCS = {SYNC_MAPS: "id maps", SYNC_HOOKS: "prestart and createRuntime hooks"}
+SYNC_DEVICES = 3  # the host moves network devices to the network namespace of the sending process
+SYNCS = {SYNC_MAPS: "id maps", SYNC_HOOKS: "prestart and createRuntime hooks", SYNC_DEVICES: "network devices"}
 
 # bind.flags
 BIND_RECURSIVE = 1

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from pyoci import errors, linux
+from pyoci import errors, linux, plan
 from pyoci.plan import ops, sysctl
+from pyoci.plan.options import Target
 from tests import golden
 from tests.unit.planning import config, find, index, make, names, namespaces, one, refused, user_namespace
 
@@ -202,3 +203,29 @@ def test_z01_after_the_hosts_hooks() -> None:
     made = make(linux={"sysctl": {"net.a": "1"}}, hooks={"prestart": [{"path": "/bin/true"}]})
     (sync,) = [op for op in find(made, "sync") if op.num("sync") == ops.SYNC_HOOKS]
     assert made.ops.index(sync) < index(made, "sysctl")
+
+
+# -- network devices -------------------------------------------------------------------------
+
+
+def test_x01_x03_network_devices() -> None:
+    wanted: dict[str, Any] = {"eth1": {}, "eth2": {"name": "up0"}, "eth3": {"name": "in%d"}}
+    hooks = {"createRuntime": [{"path": "/h"}]}
+    made = make(linux={"netDevices": wanted, "sysctl": {"net.ipv4.conf.up0.forwarding": "1"}}, hooks=hooks)
+    assert made.net_devices == {"eth1": "eth1", "eth2": "up0", "eth3": "in%d"}
+    syncs = [op.num("sync") for op in find(made, "sync")]
+    assert syncs == [ops.SYNC_DEVICES, ops.SYNC_HOOKS]
+    assert index(made, "sync") < index(made, "sysctl")
+    assert "wait for the host: network devices" in [op.describe() for op in made.ops]
+
+
+def test_x01_a_network_namespace_is_needed() -> None:
+    refused(
+        config(linux={"netDevices": {"eth1": {}}, "namespaces": namespaces(without="network")}), "/linux/netDevices"
+    )
+
+
+def test_x06_exec_moves_nothing() -> None:
+    given = config(linux={"netDevices": {"eth1": {}}})
+    made = plan.make_exec(given["process"], given, Target(7, {}), golden.facts(), golden.options())
+    assert (made.net_devices, find(made, "sync")) == ({}, [])

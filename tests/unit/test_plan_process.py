@@ -180,7 +180,7 @@ def test_p12_oom_score_adj(value: int | None, steps: list[int]) -> None:
     assert not steps or names(made)[0] == "oom_score_adj"
 
 
-@pytest.mark.parametrize("key", ["intelRdt", "netDevices"])
+@pytest.mark.parametrize("key", ["intelRdt"])
 def test_l24_linux_parts_not_supported(key: str) -> None:
     refused(config(linux={key: {"x": 1}}), f"/linux/{key}")
 
