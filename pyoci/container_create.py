@@ -91,6 +91,7 @@ class Creation(shared.Run):
         self.record = self._record()
         self.directory: states.Directory | None = None
         self.init: process.Process | None = None
+        self.moved: list[Moved] = []  # network devices that are in the container
 
     def _record(self) -> dict[str, Any]:
         config, request = self.bundle.config, self.asked
@@ -106,7 +107,6 @@ class Creation(shared.Run):
             "annotations": config.get("annotations") or {},
             "owner": kernel.geteuid(),
             "cgroup": {},
-        self.moved: list[Moved] = []  # network devices that are in the container
             "cgroup_manager": request.cgroup_manager,
             "no_new_keyring": request.no_new_keyring,
             "process": bool(config.get("process")),
@@ -171,6 +171,11 @@ class Creation(shared.Run):
         if what == ops.SYNC_MAPS:
             maps.write(self.runner.pid, self.plan.uid_map, self.plan.gid_map, euid=self.facts.euid)
             _step("maps")
+        elif what == ops.SYNC_DEVICES:
+            from pyoci.host import netdev
+
+            netdev.move(self.plan.net_devices, self.runner.pid, self.moved)
+            _step("network devices")
         elif what == ops.SYNC_HOOKS:
             state = oci_state(self.record, "creating", self.record["pid"])
             for kind in hooks.BEFORE_CREATED:
@@ -191,11 +196,6 @@ class Creation(shared.Run):
         assert self.plan.cgroup
         cgroup.attach(self.plan.cgroup.record, pid)
         _step("attach")
-        elif what == ops.SYNC_DEVICES:
-            from pyoci.host import netdev
-
-            netdev.move(self.plan.net_devices, self.runner.pid, self.moved)
-            _step("network devices")
 
     def console(self, master: int) -> None:
         """The terminal goes to who asked for it."""
@@ -227,6 +227,7 @@ class Creation(shared.Run):
     def _undo(self, error: BaseException) -> None:
         """Back to as if nothing had been asked for.  What fails here is noted on the error, which is what counts."""
         began = bool(self.runner.pid)
+        self._give_back(error)
         self.runner.abort()
         if self.init:
             self.init.close()
@@ -241,17 +242,6 @@ class Creation(shared.Run):
         except (errors.Error, OSError) as second:
             error.add_note(f"while cleaning up: {second}")
 
-    def close(self) -> None:
-        """Close what is open; the lock goes with the directory."""
-        super().close()
-        if self.directory:
-            self.directory.close()
-
-
-def _now() -> str:
-    now = time.time_ns()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09d}Z"
-        self._give_back(error)
     def _give_back(self, error: BaseException) -> None:
         """The network devices of the host, while there is a namespace to take them from."""
         if not self.moved:
@@ -263,3 +253,13 @@ def _now() -> str:
         except (errors.Error, OSError) as second:
             error.add_note(f"while cleaning up: {second}")
 
+    def close(self) -> None:
+        """Close what is open; the lock goes with the directory."""
+        super().close()
+        if self.directory:
+            self.directory.close()
+
+
+def _now() -> str:
+    now = time.time_ns()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9)) + f".{now % 10**9:09d}Z"

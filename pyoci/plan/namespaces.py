@@ -148,7 +148,6 @@ def maps(draft: Draft, key: str) -> str:
     return "".join([f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in draft.linux.get(key) or ()])
 
 
-def mapped(mappings: list[dict[str, Any]] | None, number: int) -> bool:
 def devices(draft: Draft) -> dict[str, str]:
     """Rows X01, X03: the network devices that move to the container, and their names there."""
     wanted: dict[str, dict[str, Any]] = draft.linux.get("netDevices") or {}
@@ -161,5 +160,6 @@ def devices(draft: Draft) -> dict[str, str]:
     return {host: entry.get("name") or host for host, entry in wanted.items()}
 
 
+def mapped(mappings: list[dict[str, Any]] | None, number: int) -> bool:
     """Whether the id exists in a user namespace with these mappings."""
     return any(m["containerID"] <= number < m["containerID"] + m["size"] for m in mappings or ())

@@ -36,8 +36,8 @@ def as_dict(plan: Plan) -> dict[str, Any]:
             "uidMap": plan.uid_map.splitlines(),
             "gidMap": plan.gid_map.splitlines(),
             "cgroup": _cgroup_dict(plan.cgroup),
-            "hooks": {point: plan.hooks[point] for point in _ON_HOST if plan.hooks.get(point)},
             "netDevices": plan.net_devices,
+            "hooks": {point: plan.hooks[point] for point in _ON_HOST if plan.hooks.get(point)},
             "fds": plan.fds,
             "terminal": plan.terminal,
             "consoleSize": list(plan.console_size) if plan.console_size else None,
@@ -65,9 +65,9 @@ def _host(plan: Plan) -> list[tuple[str, str]]:
         for line in text.splitlines():
             inside, outside, size = line.split()
             entries.append((f"map {name} {inside} to {outside} of the host, {size} ids", f"/linux/{name}Mappings"))
-    if plan.terminal:
     for host, name in plan.net_devices.items():
         entries.append((f"move network device {host} to the container as {name}", f"/linux/netDevices/{host}"))
+    if plan.terminal:
         size = "{}x{}".format(*plan.console_size) if plan.console_size else "any size"
         entries.append((f"receive the terminal ({size})", "/process/terminal"))
     for point in _ON_HOST:
