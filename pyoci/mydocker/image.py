@@ -87,7 +87,7 @@ class Process:
 
     def __init__(self, config: object) -> None:
         """config: the `config` member of an image's config.  Raises errors.Hostile for wrong types."""
-        found = _object(config or {}, "the image's config")
+        found = _object({} if config is None else config, "the image's config")
         self.env = [entry for entry in _texts(found, "Env") if "=" in entry[1:]]
         self.entrypoint = _texts(found, "Entrypoint")
         self.cmd = _texts(found, "Cmd")
@@ -135,10 +135,12 @@ class Image:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The steps, oldest first; as many with a layer as there are layers, or [] when they do not match."""
+        """The steps, oldest first; as many with a layer as there are layers, made up when they do not match."""
         steps = _list(self.config.get("history") or [], "history")
         found = [_object(step, "a step of the history") for step in steps]
-        return found if sum(not step.get("empty_layer") for step in found) == len(self.layers) else []
+        if sum(not step.get("empty_layer") for step in found) == len(self.layers):
+            return found
+        return [{"created": self.created} for _ in self.layers]
 
 
 def diff_ids(config: Mapping[str, Any]) -> tuple[str, ...]:

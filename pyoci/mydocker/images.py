@@ -316,8 +316,11 @@ class Store:
             step = {"created": now(), "created_by": "mydocker commit", "comment": message, "author": author}
             document.update(config=dict(config), created=step["created"])
             document["author"] = author or document.get("author", "")
+            document["history"] = [
+                *Image(base, digest, document).history,
+                {key: text for key, text in step.items() if text},
+            ]
             document["rootfs"] = {"type": "layers", "diff_ids": [*diff_ids(document), diff_id]}
-            document["history"] = [*(document.get("history") or []), {key: text for key, text in step.items() if text}]
             below = [_descriptor(old.media_type, old.digest, old.size) for old in base.layers]
             return self.add(self.write_image(document, [*below, layer]), names)
 

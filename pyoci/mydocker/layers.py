@@ -14,12 +14,13 @@ from pyoci.mydocker import calls, errors, records, rootless, streams, tree, unta
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import io
+    from typing import Any
 
     from pyoci.mydocker.paths import Paths
 
 EMPTY = "empty"  # the directory below an image without layers
-_NAME = 32  # hex digits: short, since all of them have to fit in one page for mount(2), and still no collision
-MOST = 110  # layers of one image: as many as that page holds
+_NAME = 24  # hex digits: all names have to fit in one page for mount(2); has() looks at the whole diff id
+MOST = 120  # layers of one image: as many as that page holds
 
 
 class Layers:
@@ -36,14 +37,18 @@ class Layers:
 
     def has(self, diff_id: str) -> bool:
         """Whether it is there, whole."""
-        return os.path.exists(f"{self.directory}/{self.name(diff_id)}/layer.json")
+        return self._record(diff_id) is not None
+
+    def _record(self, diff_id: str) -> dict[str, Any] | None:
+        try:
+            found = records.read(f"{self.directory}/{self.name(diff_id)}/layer.json")
+        except (FileNotFoundError, records.Broken):
+            return None
+        return found if found.get("diff_id") == diff_id else None
 
     def size(self, diff_id: str) -> int:
         """Bytes of its tar, as unpacked.  0 for a layer that is not there."""
-        try:
-            found = records.read(f"{self.directory}/{self.name(diff_id)}/layer.json").get("size")
-        except (FileNotFoundError, records.Broken):
-            return 0
+        found = (self._record(diff_id) or {}).get("size")
         return found if isinstance(found, int) else 0
 
     def unpack(self, file: io.BufferedReader, diff_id: str) -> None:

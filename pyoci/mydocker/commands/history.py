@@ -36,7 +36,7 @@ def command(name: str, quiet: bool, no_trunc: bool, human: bool, template: str) 
 def _rows(store: images.Store, image: images.Image, no_trunc: bool, human: bool) -> Iterator[dict[str, Any]]:
     sizes = [store.layers.size(diff_id) for diff_id in image.layers]
     identity = image.id if no_trunc else show.short(image.id)
-    for step in reversed(image.history or [{"created": image.created} for _ in sizes]):
+    for step in reversed(image.history):
         size = 0 if step.get("empty_layer") else sizes.pop()
         created, text = str(step.get("created") or ""), str(step.get("created_by") or "")
         yield {
