@@ -6,6 +6,7 @@
  *	attack overwrite SECONDS        CVE-2019-5736: write to the executable of whoever joins
  *	attack deny CALL ERRNO CMD...   execute CMD with a system call that fails
  *	attack tiocsti                  push a line into the controlling terminal
+ *	attack wait                     do nothing, with as few system calls as can be
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -250,6 +251,8 @@ int main(int argc, char **argv)
 		return overwrite(atof(argv[2]));
 	if (!strcmp(verb, "deny") && argc > 4)
 		return deny(atol(argv[2]), atoi(argv[3]), argv + 4);
+	if (!strcmp(verb, "wait"))
+		return (int)syscall(SYS_pause);
 	if (!strcmp(verb, "tiocsti"))
 		return push();
 	fprintf(stderr, "attack: what is %s?\n", verb);

@@ -18,9 +18,8 @@ from tests.security.conftest import rounds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ALL = (
-    "CAP_SYS_PTRACE CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_SYS_ADMIN CAP_SETUID CAP_SETGID CAP_KILL CAP_MKNOD".split()
-)
+RIGHTS = "SYS_PTRACE DAC_OVERRIDE DAC_READ_SEARCH SYS_ADMIN SETUID SETGID KILL MKNOD"
+ALL = [f"CAP_{name}" for name in RIGHTS.split()]
 LINE = re.compile(r"(\d+) (.*?)(?: dev=(\d+) ino=(\d+) mode=(\d+) (.*))?$")
 HARMLESS = ("pipe:", "socket:", "/dev/null", "anon_inode:", "/memfd:nsexec")
 
@@ -47,7 +46,7 @@ def breaches(box: Box, foreign: set[tuple[int, int]]) -> tuple[list[str], int]:
         match = LINE.match(line)
         if not match:
             continue
-        pid, what, device, inode, mode, target = match.groups()
+        pid, what, device, inode, _mode, target = match.groups()
         pids.add(pid)
         if "more rights" in what or what == "exe-write":
             found.append(line)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from tests.security.conftest import Outside
 
-NASTY = ["..", ".", "../x", "a/b", "/abs", "a/../../x", "a\nb", " a", "a b", "$(touch /tmp/x)", "`id`", "a;b", "-rf", "--",
-         "é", "\x1b[2J", "a\\b", "a*", "%s%n", ""]  # fmt: skip
+NASTY = ["..", ".", "../x", "a/b", "/abs", "a/../../x", "a\nb", " a", "a b", "$(touch /tmp/x)", "`id`", "a;b", "-rf",
+         "--", "é", "\x1b[2J", "a\\b", "a*", "%s%n", ""]  # fmt: skip
 IDS = [*NASTY, "x" * 1025]
 
 
@@ -71,7 +71,8 @@ def test_exec_cgroup(box: Box, path: str) -> None:
 
 
 KEYS = ["kernel.../../etc/x", "net/../../kernel/core_pattern", "kernel.core_pattern", "net.ipv4.../kernel.modprobe",
-        "kernel/shmmax/../core_pattern", "fs.mqueue.../.../x", "kernel.shm\nmax", "", "/etc/passwd", "vm.swappiness"]  # fmt: skip
+        "kernel/shmmax/../core_pattern", "fs.mqueue.../.../x", "kernel.shm\nmax", "", "/etc/passwd",
+        "vm.swappiness"]  # fmt: skip
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -97,7 +98,21 @@ def test_annotations(box: Box, outside: Outside) -> None:
     assert (box.bundle / "seen").read_text().startswith("{")
 
 
-USERS = ["nobody", "0x0", "-1", "4294967295", "4294967296", "1:nobody", "1 ", "١", "1:2:3", ":", "0:", "1e3", "a\nb"]
+USERS = [
+    "nobody",
+    "0x0",
+    "-1",
+    "4294967295",
+    "4294967296",
+    "1:nobody",
+    "1 ",
+    "\u0661",
+    "1:2:3",
+    ":",
+    "0:",
+    "1e3",
+    "a\nb",
+]
 
 
 @pyoci_only("1.1 takes some")

@@ -201,7 +201,7 @@ def test_a_plain_terminal(box: Box, console: ConsoleSocket) -> None:
 
 @pytest.mark.parametrize("kind", [*HOSTILE, "missing"])
 def test_what_masks_is_not_the_images(box: Box, outside: Outside, without_dev: Callable[[], None], kind: str) -> None:
-    """SECURITY 5, CVE-2025-31133: the host's null device covers files, an empty directory of ours covers directories."""
+    """SECURITY 5, CVE-2025-31133: the host's null device covers files, an empty directory of ours the rest."""
     without_dev()
     (box.rootfs / "dev").rmdir()
     (box.rootfs / "dev").mkdir()
