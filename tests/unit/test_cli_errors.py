@@ -227,7 +227,7 @@ def test_plan(tmp_path: Path) -> None:
     (tmp_path / "rootfs").mkdir()
     pyoci("spec", cwd=tmp_path)
     shown = pyoci("plan", str(tmp_path)).stdout
-    assert "in the container:\n  1 " in shown
+    assert "container:\n   0  " in shown
     assert "/mounts/0" in shown
     data = json.loads(pyoci("plan", "--json", str(tmp_path)).stdout)
     assert data["host"]["terminal"] is True
