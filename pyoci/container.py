@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Self
 
+    from pyoci.host.notify import Notify
     from pyoci.plan import Plan
 
 __all__ = ["Container", "Process", "default_root", "features", "ids", "list", "make_plan"]
@@ -72,6 +73,7 @@ class Container:
         no_new_keyring: bool = False,
         cgroup_manager: str = "cgroupfs",
         rootless: bool | None = None,
+        notify: bool = False,
     ) -> Self:
         """Create a container: everything but the program, which start() runs (runtime.md, `create`).
 
@@ -90,6 +92,7 @@ class Container:
         no_new_keyring: keep the caller's session keyring
         cgroup_manager: "cgroupfs", or "disabled" for no cgroup of its own
         rootless:       cgroups that may not be made are left out; None: where nothing is asked of them
+        notify:         the program gets a NOTIFY_SOCKET, which is passed on by notifying()
 
         Raises errors.InvalidConfig, errors.AlreadyExists, errors.UsageError, errors.SetupError,
         errors.HookError; nothing is left behind then.
@@ -102,11 +105,8 @@ class Container:
         request.report(pid_file, pidfd_socket, console_socket, console)
         request.env, request.preserve_fds = env, preserve_fds
         request.no_pivot, request.no_new_keyring = no_pivot, no_new_keyring
-        request.cgroup_manager, request.rootless = cgroup_manager, rootless
-        source = container_create.read_bundle(bundle, config, config_path)
-        source.check_rootfs()
-        creation = container_create.Creation(request, source)
-        creation.run()
+        request.cgroup_manager, request.rootless, request.notify = cgroup_manager, rootless, notify
+        creation = container_create.create(request, container_create.read_bundle(bundle, config, config_path))
         self = cls(id, absolute, creation.record)
         self.warnings += creation.warnings
         self._init = creation.init
@@ -332,6 +332,20 @@ class Container:
         from pyoci import container_user
 
         return container_user.resolve(self._process(), base or {"uid": 0, "gid": 0}, who, groups)
+
+    def notifying(self, manager: str) -> Notify | None:
+        """Listen to what the program says to the service manager, and pass it on: to be called before start().
+
+        manager: path of the manager's socket, with "@" in front an abstract one; "" is nobody.
+        None when there is nobody, or the container was created without notify.  Raises errors.SetupError.
+        """
+        with self._directory() as directory:
+            record = directory.load() if manager else {}
+            if not record.get("notify"):
+                return None
+            from pyoci.host import notify
+
+            return notify.Notify(directory, manager, record["pid"])
 
     # -- waiting ------------------------------------------------------------------------------
 

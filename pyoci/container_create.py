@@ -34,7 +34,7 @@ def _step(name: str) -> None:
 class Request(shared.Request):
     """What create was asked for; see Container.create."""
 
-    __slots__ = ("cgroup_manager", "env", "id", "no_new_keyring", "no_pivot", "root", "rootless")
+    __slots__ = ("cgroup_manager", "env", "id", "no_new_keyring", "no_pivot", "notify", "root", "rootless")
 
     def __init__(self, id: str, root: str, stdio: Sequence[int]) -> None:
         super().__init__(stdio)
@@ -45,6 +45,7 @@ class Request(shared.Request):
         self.no_new_keyring = False
         self.cgroup_manager = "cgroupfs"
         self.rootless: bool | None = None
+        self.notify = False
 
 
 def read_bundle(bundle: str | None, config: dict[str, Any] | None, config_path: str | None) -> bundles.Bundle:
@@ -52,6 +53,20 @@ def read_bundle(bundle: str | None, config: dict[str, Any] | None, config_path: 
     if config is not None:
         return bundles.from_config(config, bundle or ".")
     return bundles.load(bundle or ".", config_path)
+
+
+def create(request: Request, bundle: bundles.Bundle) -> Creation:
+    """Create the container: the record and the init of what is returned are its.  Raises as Container.create."""
+    bundle.check_rootfs()
+    if request.notify and bundle.config.get("process"):
+        from pyoci.host import notify
+
+        bundle.config = notify.prepare(bundle.config, f"{request.root}/{request.id}")
+    else:
+        request.notify = False
+    creation = Creation(request, bundle)
+    creation.run()
+    return creation
 
 
 def plan_options(request: Request, bundle: bundles.Bundle, arch: str) -> Options:
@@ -110,6 +125,7 @@ class Creation(shared.Run):
             "cgroup_manager": request.cgroup_manager,
             "no_new_keyring": request.no_new_keyring,
             "process": bool(config.get("process")),
+            "notify": request.notify,
             "hooks": {kind: wanted[kind] for kind in ("poststart", "poststop") if wanted.get(kind)},
             "steps": self._late_steps(),
         }
@@ -142,6 +158,10 @@ class Creation(shared.Run):
     def _prepare(self) -> None:
         self.check()
         self.directory = states.Directory.create(self.asked.root, self.asked.id)
+        if self.asked.notify:
+            from pyoci.host import notify
+
+            notify.make(self.directory)
         _step("directory")
         if self.plan.cgroup:
             cgroup_make.check(self.plan.cgroup)

@@ -72,6 +72,7 @@ def make(
         no_pivot=opts.flag("no-pivot"),
         no_new_keyring=opts.flag("no-new-keyring"),
         cgroup_manager=manager(given),
+        notify=bool(kernel.variable("NOTIFY_SOCKET")),
         rootless={"true": True, "false": False}.get(given.text("rootless")),
     )
 
@@ -85,6 +86,17 @@ def listening() -> tuple[int, list[str]]:
         return 0, []
     names = kernel.variable("LISTEN_FDNAMES")
     return int(count), [f"LISTEN_FDS={count}", "LISTEN_PID=1", *([f"LISTEN_FDNAMES={names}"] if names else [])]
+
+
+def start(of: container.Container) -> None:
+    """Start it; with a service manager that waits for it, return when the program says that it is ready."""
+    notify = of.notifying(kernel.variable("NOTIFY_SOCKET"))
+    if notify is None:
+        of.start()
+        return
+    with notify:
+        of.start()
+        notify.wait_ready(of.pidfd)
 
 
 def manager(given: options.Parsed) -> str:

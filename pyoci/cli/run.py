@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import errors
+from pyoci import errors, kernel
 from pyoci.cli import common, options
 from pyoci.cli.options import Option
 
@@ -28,7 +28,7 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
     if opts.flag("detach"):
         container = common.make(given, opts)
         try:
-            container.start()
+            common.start(container)
         except BaseException:
             discard(container)
             raise
@@ -46,6 +46,7 @@ def foreground(given: options.Parsed, opts: options.Parsed) -> int:
         try:
             reap = not opts.flag("no-subreaper") and become_subreaper(container)
             front.listen(front.attached, reap)  # the program may ask for a signal as soon as it runs
+            front.notify = container.notifying(kernel.variable("NOTIFY_SOCKET"))
             container.start()
             front.wait(container.pidfd)
             status = container.wait()

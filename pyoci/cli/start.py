@@ -6,12 +6,14 @@ from pyoci.cli import common, options
 
 ARGS = ("CONTAINER-ID",)
 OPTIONS = ()
-HELP = ""
+HELP = """\
+With NOTIFY_SOCKET set, here and at `create`, it returns when the program has said READY=1.
+"""
 
 
 def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Start the container."""
     container = common.find(given, opts.args[0])
-    container.start()
+    common.start(container)
     common.report(container)
     return 0

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from typing import Any, Self
+
+    from pyoci.host.notify import Notify
 else:
     import _signal
 
@@ -85,11 +87,12 @@ class Foreground:
     context hangs up the container's terminal, gives the user's back, and stops to listen.
     """
 
-    __slots__ = ("_relay", "_signals")
+    __slots__ = ("_relay", "_signals", "notify")
 
     def __init__(self) -> None:
         self._relay: Relay | None = None
         self._signals: Signals | None = None
+        self.notify: Notify | None = None  # passes on what the program says to the service manager
 
     def __enter__(self) -> Self:
         return self
@@ -98,6 +101,8 @@ class Foreground:
         relay, self._relay = self._relay, None
         if relay:
             relay.close()
+        if self.notify:
+            self.notify.close()
         signals, self._signals = self._signals, None
         if signals:
             signals.close()
@@ -131,22 +136,26 @@ class Foreground:
         assert self._signals, "listen() comes first"
         if self._relay:
             self._relay.start()
-        _wait(pidfd, self._signals, self._relay)
+        _wait(pidfd, self._signals, self._relay, self.notify)
         if self._relay:
             self._relay.drain()
 
 
-def _wait(pidfd: int, signals: Signals, relay: Relay | None) -> None:
+def _wait(pidfd: int, signals: Signals, relay: Relay | None, notify: Notify | None) -> None:
     while True:
         poller = select.poll()
         poller.register(pidfd, select.POLLIN)
         poller.register(signals.fd, select.POLLIN)
+        if notify:
+            poller.register(notify.fd, select.POLLIN)
         if relay:
             relay.register(poller)
         ready = dict(poller.poll())
         if signals.fd in ready:
             for number in signals.read():
                 _handle(number, pidfd, relay)
+        if notify:
+            notify.pass_on()
         if relay:
             relay.work(ready)
         if pidfd in ready:

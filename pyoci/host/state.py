@@ -4,6 +4,7 @@ state.json    facts: pid, start time, cgroup, bundle...; the status is derived, 
 config.json   the configuration as it was at create: later edits in the bundle change nothing (L07)
 create.fifo   the exec fifo while create is at work; its last act is to rename it
 exec.fifo     the exec fifo: init waits at it for `start`
+notify/       the socket that the program tells its state through, see host.notify
 verbs.plan    what the launcher does for state, start, kill and delete without an interpreter
 """
 
@@ -199,12 +200,24 @@ class Directory:
         """Remove it with all its files, state.json last: until then a second attempt knows what there is to clean."""
         try:
             for name in sorted(kernel.listdir(self.fd), key=STATE.__eq__):
-                kernel.unlink(name, dir_fd=self.fd)
+                self._remove_entry(name)
             kernel.rmdir(self.path)
         except FileNotFoundError:
             pass
         except OSError as error:
             raise _refused("remove", self.path, error) from None
+
+    def _remove_entry(self, name: str) -> None:
+        try:
+            kernel.unlink(name, dir_fd=self.fd)
+        except IsADirectoryError:  # see host.notify
+            inner = kernel.open(name, kernel.O_RDONLY | kernel.O_DIRECTORY | kernel.O_NOFOLLOW, dir_fd=self.fd)
+            try:
+                for file in kernel.listdir(inner):
+                    kernel.unlink(file, dir_fd=inner)
+            finally:
+                kernel.close(inner)
+            kernel.rmdir(name, dir_fd=self.fd)
 
     # -- the record ---------------------------------------------------------------------------
 

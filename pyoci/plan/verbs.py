@@ -28,10 +28,10 @@ def make(record: dict[str, Any], document: dict[str, Any], files: Sequence[str])
     """
     who = [op("process", pid=record["pid"], start=record["start"]), *_frozen(record["cgroup"])]
     steps = [_verb("state"), *who, op("report", *_report(document))]
-    if record["process"] and not record["hooks"].get("poststart"):
+    if record["process"] and not record["hooks"].get("poststart") and not record.get("notify"):
         steps += [_verb("start"), *who, op("release")]
     steps += [_verb("kill"), *who, op("signal")]
-    if not record["hooks"].get("poststop"):
+    if not (record["hooks"].get("poststop") or record.get("notify")):
         steps += [_verb("delete"), *who, op("end"), *_remove(record["cgroup"])]
         steps += [*[op("unlink", name) for name in files], op("forget")]
     return steps
