@@ -468,7 +468,7 @@ def make_plan(
     request.no_new_keyring = no_new_keyring
     request.cgroup_manager = cgroup_manager
     source = container_create.read_bundle(bundle, config, config_path)
-    machine = facts.read()
+    machine = facts.read(cgroup_manager)
     options = container_create.plan_options(request, source, machine.arch)
     options.seccomp = None  # what it compiles is not kept: nothing is changed
     return make(source.config, machine, options)

@@ -99,7 +99,7 @@ class Creation(shared.Run):
     __slots__ = ("asked", "bundle", "directory", "facts", "init", "moved", "record")
 
     def __init__(self, request: Request, bundle: bundles.Bundle) -> None:
-        self.facts = facts.read()
+        self.facts = facts.read(request.cgroup_manager)
         super().__init__(request, make_plan(bundle.config, self.facts, plan_options(request, bundle, self.facts.arch)))
         self.asked = request
         self.bundle = bundle
@@ -176,7 +176,7 @@ class Creation(shared.Run):
     def _launch(self) -> None:
         self.runner.spawn(self.request.stdio)
         _step("spawn")
-        if self.plan.cgroup:
+        if self.plan.cgroup and not self.plan.cgroup.unit:
             cgroup_make.create(self.plan.cgroup)
             _step("cgroup")
         if not self.runner.has("fork"):
@@ -210,6 +210,21 @@ class Creation(shared.Run):
         self.record["pid"], self.record["start"] = pid, start
         self.directory.save(self.record)
         _step("forked")
+        if self.plan.cgroup and self.plan.cgroup.unit:
+            self._scope(pid)
+        if self.plan.cgroup:
+            cgroup_make.apply_late(self.plan.cgroup)
+
+    def _scope(self, pid: int) -> None:
+        from pyoci.host import systemd
+
+        assert self.plan.cgroup
+        systemd.start(self.plan.cgroup, pid)
+        _step("scope")
+        cgroup_make.create(self.plan.cgroup)
+        _step("cgroup")
+        if self.plan.cgroup.version == 1:  # systemd has put it into its own hierarchy
+            cgroup.attach(self.plan.cgroup.record, pid)
 
     def outside(self, pid: int) -> None:
         """Into its cgroup from here."""

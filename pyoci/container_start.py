@@ -143,4 +143,8 @@ def remove(directory: states.Directory, record: dict[str, Any]) -> None:
         from pyoci.host import cgroup
 
         cgroup.destroy(record["cgroup"])
+        if record["cgroup"].get("systemd"):
+            from pyoci.host import systemd
+
+            systemd.stop(record["cgroup"]["systemd"])
     directory.remove()

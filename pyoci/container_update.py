@@ -69,6 +69,11 @@ def _update(record: Record, resources: dict[str, Any]) -> None:
             directory = record["dirs"]["devices"]
             writes += [Write(f"{directory}/{file}", text, where) for file, text, where in devfilter.lines(rules)]
     before = cgroup_values.before(writes)
+    if record.get("systemd"):
+        from pyoci.host import systemd
+        from pyoci.plan import systemd as plan_systemd
+
+        systemd.set_properties(record["systemd"], plan_systemd.resources(wanted, record["version"]))
     try:
         cgroup_make.apply(writes)
         if program:

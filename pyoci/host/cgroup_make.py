@@ -62,7 +62,12 @@ def create(plan: CgroupPlan) -> None:
         from pyoci.host import bpf  # ctypes: only where v2 needs it
 
         bpf.attach_device_program(plan.dirs[""], plan.program)
-    apply(plan.writes)
+    apply([write for write in plan.writes if not write.late])
+
+
+def apply_late(plan: CgroupPlan) -> None:
+    """Write what had to wait for init to be in the cgroup.  Raises errors.SetupError."""
+    apply([write for write in plan.writes if write.late])
 
 
 def _shared(plan: CgroupPlan, directory: str) -> list[str]:
@@ -85,7 +90,7 @@ def _make(plan: CgroupPlan, directory: str) -> None:
     if plan.version == 2:
         for parent in parents:
             _enable(parent, plan.enable)
-    if directory not in plan.record["keep"] and not _mkdir(directory):
+    if directory not in plan.record["keep"] and not _mkdir(directory) and not plan.unit:
         # Somebody made it since check(): it and what is still to come are theirs, not ours to kill and remove
         order = [other for _, other in plan_cgroup.unique(plan.record)]
         for other in order[order.index(directory) :]:

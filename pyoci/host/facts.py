@@ -11,9 +11,10 @@ SELINUX = "/sys/fs/selinux/enforce"
 WHOLE_USERNS = [b"0", b"0", b"4294967295"]  # uid_map of the initial user namespace
 
 
-def read() -> Facts:
+def read(manager: str = "cgroupfs") -> Facts:
     """The facts of this machine, as the calling process sees them.
 
+    manager: who is going to make cgroups; "systemd" is asked where it keeps them, when it is the user's.
     Raises errors.SetupError when /proc is not there or not readable.  See proc(5), cgroups(7).
     """
     facts = Facts(
@@ -29,6 +30,10 @@ def read() -> Facts:
     parse_mounts(facts, _read("/proc/self/mountinfo"))
     if facts.cgroup_mode == "unified":
         facts.cgroup_controllers = tuple(_text(_read(facts.cgroup_unified + "/cgroup.controllers")).split())
+    if manager == "systemd" and (facts.euid != 0 or facts.userns):
+        from pyoci.host import systemd
+
+        facts.systemd_root = systemd.root(user=True)
     return facts
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pyoci.plan.facts import Facts
     from pyoci.plan.options import Options
+    from pyoci.plan.systemd import Unit
 
 PATH_WHERE = "/linux/cgroupsPath"
 RESOURCES_WHERE = "/linux/resources"
@@ -37,16 +38,26 @@ class Write:
     where:    str, JSON pointer of the setting
     other:    Write | None, what to do when the file does not exist (another name of the same knob)
     needless: bool, a missing file is no error: without it the kernel does what was asked anyway
+    late:     bool, not before init is in: what keeps processes from being born here would keep it out, too
     """
 
-    __slots__ = ("file", "needless", "other", "value", "where")
+    __slots__ = ("file", "late", "needless", "other", "value", "where")
 
-    def __init__(self, file: str, value: str, where: str, other: Write | None = None, needless: bool = False) -> None:
+    def __init__(
+        self,
+        file: str,
+        value: str,
+        where: str,
+        other: Write | None = None,
+        needless: bool = False,
+        late: bool = False,
+    ) -> None:
         self.file = file
         self.value = value
         self.where = where
         self.other = other
         self.needless = needless
+        self.late = late
 
     def __str__(self) -> str:
         directory, _, name = self.file.rpartition("/")
@@ -62,15 +73,29 @@ class CgroupPlan:
               of a hybrid machine; v2: only ""
     tops:     dict, directory -> its mount point, above which nothing is made
     enable:   tuple of str, v2 controllers to switch on from the mount point down
-    writes:   list of Write, in order, before a process is in the cgroup
+    writes:   list of Write, in order, before a process is in the cgroup (but for those that are late)
     devices:  list of devfilter.Rule, for reading; v1: the writes hold them
     program:  bytes, v2: the device program, b"" for none
     optional: bool, nothing of it was asked for: no right to make it is no error
+    unit:     systemd.Unit or None, the scope that systemd makes for it; then init enters when it is there already
     record:   dict, JSON-able facts for state.json, all that host.cgroup needs later: version and dirs as here,
-              mount (of v2, or ""), keep: list of the directories that were there before create and stay
+              mount (of v2, or ""), keep: list of the directories that were there before create and stay,
+              systemd: {"unit": name, "user": bool}, where there is a scope
     """
 
-    __slots__ = ("devices", "dirs", "enable", "optional", "path", "program", "record", "tops", "version", "writes")
+    __slots__ = (
+        "devices",
+        "dirs",
+        "enable",
+        "optional",
+        "path",
+        "program",
+        "record",
+        "tops",
+        "unit",
+        "version",
+        "writes",
+    )
 
     def __init__(self, version: int, path: str, dirs: dict[str, str], tops: dict[str, str]) -> None:
         self.version = version
@@ -82,6 +107,7 @@ class CgroupPlan:
         self.devices: list[devfilter.Rule] = []
         self.program = b""
         self.optional = False
+        self.unit: Unit | None = None
         self.record: dict[str, Any] = {
             "version": version,
             "dirs": dirs,
@@ -97,16 +123,26 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> CgroupPlan |
     """
     if options.cgroup_manager == "disabled":
         return None
-    if options.cgroup_manager != "cgroupfs":
+    if options.cgroup_manager not in ("cgroupfs", "systemd"):
         raise errors.SetupError(f"cgroup manager {options.cgroup_manager} is not available", hint="use cgroupfs")
     linux = config.get("linux") or {}
-    path = clean_path(linux.get("cgroupsPath") or options.id)
+    unit = None
+    if options.cgroup_manager == "systemd":
+        from pyoci.plan import systemd
+
+        unit = systemd.make(config, facts, options.id)
+        path = systemd.cgroup_path(unit, facts.systemd_root)
+    else:
+        path = clean_path(linux.get("cgroupsPath") or options.id)
     resources = linux.get("resources") or {}
     version = 2 if facts.cgroup_mode == "unified" else 1
     plan = CgroupPlan(version, path, *_dirs(path, facts))
+    if unit:
+        plan.unit = unit
+        plan.record["systemd"] = {"unit": unit.name, "user": unit.user}
     plan.enable = facts.cgroup_controllers
     plan.writes = settings(plan.record, resources, facts.cgroup_controllers)
-    asked = bool(linux.get("cgroupsPath") or plan.writes)
+    asked = bool(unit or linux.get("cgroupsPath") or plan.writes)
     # Device control belongs to the initial user namespace; in another one the kernel itself keeps devices shut.
     if not facts.userns and facts.euid == 0:
         asked = bool(resources.get("devices")) or asked

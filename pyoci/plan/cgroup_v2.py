@@ -44,7 +44,8 @@ def settings(directory: str, resources: dict[str, Any], controllers: tuple[str, 
     for part in (_memory, _cpu, _others):
         for file, value, pointer in part(resources, where):
             _need(file, controllers, pointer)
-            result.append(Write(f"{directory}/{file}", value, pointer, needless=(file, value) in NEEDLESS))
+            needless, late = (file, value) in NEEDLESS, file == "pids.max"
+            result.append(Write(f"{directory}/{file}", value, pointer, needless=needless, late=late))
     for write in _block_io(directory, resources.get("blockIO") or {}, f"{where}/blockIO"):
         _need("io", controllers, write.where)
         result.append(write)

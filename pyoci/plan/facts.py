@@ -19,6 +19,8 @@ class Facts:
                         "/" on a host, the container's cgroup when pyoci runs inside one without a cgroup namespace
     cgroup_own:         dict, controller ("" for v2) -> path of the runtime's own cgroup (/proc/self/cgroup)
     cgroup_controllers: tuple of str, the controllers v2 offers at its mount point; () unless unified
+    systemd_root:       str, the cgroup below which the systemd that is asked for scopes keeps them: "" for that of the
+                        system, "/user.slice/.../user@1000.service" for a user's
     """
 
     __slots__ = (
@@ -33,6 +35,7 @@ class Facts:
         "euid",
         "last_cap",
         "selinux",
+        "systemd_root",
         "umask",
         "userns",
     )
@@ -53,6 +56,7 @@ class Facts:
         cgroup_roots: dict[str, str] | None = None,
         cgroup_own: dict[str, str] | None = None,
         cgroup_controllers: tuple[str, ...] = (),
+        systemd_root: str = "",
     ) -> None:
         self.euid = euid
         self.umask = umask
@@ -67,3 +71,4 @@ class Facts:
         self.cgroup_roots = cgroup_roots or {}
         self.cgroup_own = cgroup_own or {}
         self.cgroup_controllers = cgroup_controllers
+        self.systemd_root = systemd_root

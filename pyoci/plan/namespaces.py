@@ -37,7 +37,8 @@ def pointer(config: dict[str, Any], kind: str) -> str:
 def enter(draft: Draft) -> list[ops.Op]:
     """From the runtime's namespaces and cgroups into the container's."""
     _check(draft)
-    steps = cgroups(draft.cgroup.record, draft.cgroup.optional) if draft.cgroup else []
+    own = draft.cgroup
+    steps = cgroups(own.record, own.optional) if own and not own.unit else []
     steps += join(draft, draft.namespaces)
     if draft.namespaces.get("user") == "":
         where = pointer(draft.config, "user")

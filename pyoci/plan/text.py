@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from pyoci.plan import Plan
     from pyoci.plan.cgroup import CgroupPlan, Write
+    from pyoci.plan.systemd import Unit
 
 _ON_HOST = ("prestart", "createRuntime", "poststart", "poststop")  # the other points are ops
 _COLUMN = 72  # where the pointers into config.json begin
@@ -88,6 +89,11 @@ def _cgroup(plan: CgroupPlan | None) -> list[tuple[str, str]]:
     if plan is None:
         return []
     entries = []
+    if plan.unit:
+        whose = "the user's systemd" if plan.unit.user else "systemd"
+        entries.append((f"have {whose} start {plan.unit.name} in {plan.unit.slice}", "/linux/cgroupsPath"))
+        for name, (kind, value) in plan.unit.properties.items():
+            entries.append((f"with the property {name} = {kind} {value!r}", ""))
     for directory in dict.fromkeys(plan.dirs.values()):
         entries.append((f"make cgroup {directory}", "/linux/cgroupsPath"))
     if plan.enable:
@@ -107,9 +113,15 @@ def _cgroup_dict(plan: CgroupPlan | None) -> dict[str, Any] | None:
         "directories": plan.dirs,
         "enable": list(plan.enable),
         "optional": plan.optional,
+        **({"systemd": _unit_dict(plan.unit)} if plan.unit else {}),
         "writes": [_write_dict(write) for write in plan.writes],
         "devices": [str(rule) for rule in plan.devices],
     }
+
+
+def _unit_dict(unit: Unit) -> dict[str, Any]:
+    properties = {name: [kind, list(v) if kind == "ay" else v] for name, (kind, v) in unit.properties.items()}
+    return {"unit": unit.name, "slice": unit.slice, "user": unit.user, "properties": properties}
 
 
 def _write_dict(write: Write) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def make() -> Iterator[Maker]:
         cgroup_make.check(plan)
         plans.append(plan)
         cgroup_make.create(plan)
+        cgroup_make.apply_late(plan)
         return plan
 
     yield maker

@@ -129,8 +129,8 @@ def test_disabled() -> None:
 
 
 def test_unknown_manager() -> None:
-    with pytest.raises(errors.SetupError, match="systemd"):
-        cgroup.make({}, legacy(), Options("c1", "/b", cgroup_manager="systemd"))
+    with pytest.raises(errors.SetupError, match="cgroup manager other is not available"):
+        cgroup.make({}, legacy(), Options("c1", "/b", cgroup_manager="other"))
 
 
 @pytest.mark.parametrize(

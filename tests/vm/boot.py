@@ -42,7 +42,10 @@ PARTS = (
     "build/vm/probe",
 )
 # The machine has Debian's pytest, the tests are written for that of the virtual environment.
-SITE = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments", "hypothesis", "sortedcontainers")
+SITE = (
+    *("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments", "sortedcontainers"),
+    *("hypothesis", "_hypothesis_globals", "_hypothesis_ftz_detector", "_hypothesis_pytestplugin"),
+)
 LEFT_OUT = {"rootfs", ".hypothesis", "results", ".pytest_cache"}
 
 
@@ -101,19 +104,21 @@ def _project_disk(file: Path, job: dict[str, object]) -> None:
             if (PROJECT / part).exists():
                 tar.add(PROJECT / part, part, filter=chosen)
         for package in SITE:
-            spec = importlib.util.find_spec(package)
-            assert spec and spec.origin, (
-                f"{package} is not installed: run this with the python of the virtual environment"
-            )
-            origin = Path(spec.origin)
-            if origin.name == "__init__.py":
-                tar.add(origin.parent, f"site/{package}")
-            else:
-                tar.add(origin, f"site/{origin.name}")
+            for path in _installed(package):
+                tar.add(path, f"site/{path.name}")
         text = json.dumps(job).encode()
         info = tarfile.TarInfo("job.json")
         info.size = len(text)
         tar.addfile(info, io.BytesIO(text))
+
+
+def _installed(package: str) -> list[Path]:
+    """A package of the interpreter that runs this, and what says of which version it is."""
+    spec = importlib.util.find_spec(package)
+    assert spec and spec.origin, f"{package} is not installed: run this with the python of the virtual environment"
+    origin = Path(spec.origin)
+    path = origin.parent if origin.name == "__init__.py" else origin
+    return [path, *path.parent.glob(f"{package}-*.dist-info")]
 
 
 def _run(command: list[str], results: Path, echo: bool) -> int:

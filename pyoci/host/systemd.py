@@ -1,0 +1,182 @@
+"""Ask systemd for a container's scope, over D-Bus.  Cold: only --systemd-cgroup loads it.
+
+The system's manager answers root, the user's manager everybody else.  Every change is a job: it is done when
+JobRemoved says so.  Sources: org.freedesktop.systemd1(5), the D-Bus specification's authentication protocol.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from pyoci import cold, errors
+from pyoci.plan import cgroup as plan_cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyoci.plan.cgroup import CgroupPlan
+    from pyoci.plan.systemd import Properties
+
+SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
+NAME, PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
+MANAGER = f"{NAME}.Manager"
+DBUS_ERROR = "org.freedesktop.DBus.Error."
+CONNECT_TIME = 5.0  # seconds to be let in by the bus
+CALL_TIME = 25.0  # seconds for an answer, as D-Bus libraries have it
+JOB_TIME = 60.0  # seconds until a scope is there, or gone
+MANY_JOBS = 4096  # of others, that end while we wait for ours
+NO_SYSTEM = "is systemd the init of this machine, and dbus installed? or leave out --systemd-cgroup"
+NO_USER = (
+    "the user needs a systemd session (a login, or loginctl enable-linger USER, dbus-user-session installed) with "
+    "XDG_RUNTIME_DIR set; or leave out --systemd-cgroup"
+)
+
+
+def root(user: bool) -> str:
+    """The cgroup below which this systemd keeps its units, "" for the root.  Raises errors.SetupError."""
+    with Bus(user) as bus:
+        (variant,) = bus.call("Get", "ss", (MANAGER, "ControlGroup"), interface="org.freedesktop.DBus.Properties")
+    return str(variant[1]).rstrip("/")
+
+
+def start(plan: CgroupPlan, pid: int) -> None:
+    """Start the scope with the process in it.  Raises errors.SetupError with what systemd says."""
+    unit = plan.unit
+    assert unit
+    properties: list[tuple[str, tuple[str, Any]]] = [*unit.properties.items(), ("PIDs", ("au", [pid]))]
+    with Bus(unit.user) as bus:
+        bus.job(unit.name, "StartTransientUnit", "ssa(sv)a(sa(sv))", (unit.name, "fail", properties, []))
+    _check_place(plan, pid)
+
+
+def _check_place(plan: CgroupPlan, pid: int) -> None:
+    """Whether systemd put it where the plan is going to write."""
+    line = "0::" if plan.version == 2 else f":{plan_cgroup.V1_NAMED}:"
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        found = next((text.rstrip("\n").partition(line)[2] for text in file if line in text), "")
+    if found != plan.path:
+        raise errors.SetupError(f"systemd put the container into {found or 'no cgroup'}, not into {plan.path}")
+
+
+def set_properties(record: dict[str, Any], properties: Properties) -> None:
+    """Change the properties of a running scope, until it ends.  Raises errors.SetupError.
+
+    record: {"unit": name, "user": bool}, of the cgroup's record.
+    """
+    if not properties:
+        return
+    with Bus(record["user"]) as bus:
+        bus.call("SetUnitProperties", "sba(sv)", (record["unit"], True, list(properties.items())))
+
+
+def stop(record: dict[str, Any]) -> None:
+    """End the scope, whose processes have ended; gone already is no error.  Raises errors.SetupError."""
+    with Bus(record["user"]) as bus:
+        try:
+            bus.job(record["unit"], "StopUnit", "ss", (record["unit"], "replace"))
+        except Refused as error:
+            if error.name != f"{NAME}.NoSuchUnit":
+                raise
+
+
+class Refused(errors.SetupError):
+    """systemd answered with an error.  name: str, its D-Bus name."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message, where=plan_cgroup.PATH_WHERE)
+        self.name = name
+
+
+class Bus:
+    """A connection to the bus on which a systemd listens; a context manager."""
+
+    def __init__(self, user: bool) -> None:
+        """Raises errors.SetupError when nobody listens, or the bus does not let us in."""
+        self.jeepney = cold.load("jeepney")
+        blocking = cold.load("jeepney.io.blocking")
+        self.whose = "the user's systemd" if user else "systemd"
+        address = bus_address(user)
+        sock = None
+        try:
+            target = cold.load("jeepney.bus").get_bus(address)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            sock.settimeout(CONNECT_TIME)
+            sock.connect(target)
+            authenticate(sock)
+            sock.settimeout(None)
+            self.connection = blocking.DBusConnection(sock)
+        except (OSError, RuntimeError, ValueError) as error:
+            if sock:
+                sock.close()
+            text = errors.errno_text(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+            problem = f"no connection to {self.whose} over the bus {address}: {text}"
+            raise errors.SetupError(problem, hint=NO_USER if user else NO_SYSTEM) from None
+
+    def __enter__(self) -> Bus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def call(self, member: str, signature: str, body: tuple[Any, ...], interface: str = MANAGER) -> tuple[Any, ...]:
+        """Call a method of the manager; what it returns.  Raises Refused, errors.SetupError."""
+        address = self.jeepney.DBusAddress(PATH, bus_name=NAME, interface=interface)
+        message = self.jeepney.new_method_call(address, member, signature, body)
+        try:
+            reply = self.connection.send_and_get_reply(message, timeout=CALL_TIME)
+        except (OSError, ValueError, EOFError) as error:  # TimeoutError and ConnectionError are OSErrors
+            raise errors.SetupError(f"{self.whose} does not answer {member}: {error or 'timed out'}") from None
+        if reply.header.message_type == self.jeepney.MessageType.error:
+            name = str(reply.header.fields.get(self.jeepney.HeaderFields.error_name, ""))
+            text = str(reply.body[0]) if reply.body else "no reason given"
+            raise Refused(f"{self.whose} refuses {member}: {text} ({name.removeprefix(DBUS_ERROR)})", name)
+        result: tuple[Any, ...] = reply.body
+        return result
+
+    def job(self, unit: str, member: str, signature: str, body: tuple[Any, ...]) -> None:
+        """Call a method that starts a job, and wait for the job.  Raises Refused, errors.SetupError."""
+        rule = self.jeepney.MatchRule(type="signal", interface=MANAGER, member="JobRemoved", path=PATH)
+        self.call("Subscribe", "", ())
+        self.connection.bus_proxy.AddMatch(rule)
+        with self.connection.filter(rule, bufsize=MANY_JOBS) as queue:
+            (job,) = self.call(member, signature, body)
+            deadline = time.monotonic() + JOB_TIME
+            while True:
+                try:
+                    signal = self.connection.recv_until_filtered(queue, timeout=deadline - time.monotonic())
+                except (OSError, EOFError) as error:
+                    problem = f"{self.whose} does not finish {member} of {unit}: {error or 'timed out'}"
+                    raise errors.SetupError(problem) from None
+                _, path, _, result = signal.body
+                if path == job:
+                    break
+        if result != "done":
+            raise errors.SetupError(f"{self.whose} did not finish {member} of {unit}: {result}")
+
+
+def authenticate(sock: socket.socket) -> None:
+    """Let the bus see who we are.  Raises OSError, ConnectionError when it does not want us.
+
+    Without naming a user: in a user namespace we do not know by which number the bus knows us.
+    """
+    sock.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\n")
+    answer = b""
+    while answer.count(b"\r\n") < 2 and not answer.startswith((b"REJECTED", b"ERROR")):
+        part = sock.recv(512)
+        if not part or len(answer) > 4096:
+            raise ConnectionError("the bus hangs up")
+        answer += part
+    if not answer.startswith(b"DATA") or b"\r\nOK " not in answer:
+        raise ConnectionError(f"the bus says {answer.decode('ascii', 'replace').strip()}")
+    sock.sendall(b"BEGIN\r\n")
+
+
+def bus_address(user: bool) -> str:
+    """The D-Bus address of the bus, from the environment as all its clients have it."""
+    if not user:
+        return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or SYSTEM_BUS
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    return os.environ.get("DBUS_SESSION_BUS_ADDRESS") or f"unix:path={runtime}/bus"
