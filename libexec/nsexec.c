@@ -202,11 +202,13 @@ static int op_sync(struct ctx *ctx, const struct op *op)
 /* Offsets can be set until the first process enters the namespace: before the fork. */
 static int op_timens(struct ctx *ctx, const struct op *op)
 {
-	int fd, r;
+	int fd = ctx->timens, r;
 
 	if (ctx->unprivileged)
 		prctl(PR_SET_DUMPABLE, 1); /* as in op_sync */
-	fd = proc_open(ctx, "self/timens_offsets", O_WRONLY);
+	if (fd < 0)
+		fd = proc_open(ctx, "self/timens_offsets", O_WRONLY);
+	ctx->timens = -1;
 	r = fd < 0 ? fd : write_all(fd, op->strs[0].data, op->strs[0].len);
 	if (fd >= 0)
 		close(fd);
@@ -531,7 +533,12 @@ static int load(struct ctx *ctx)
 		if (!handler_of(ctx->plan.ops[ctx->at].code))
 			return detail(ctx, EINVAL, "this operation is for the launcher");
 	ctx->at = 0;
-	return close_others(ctx, 3 + preserved(&ctx->plan));
+	if ((fd = close_others(ctx, 3 + preserved(&ctx->plan))) < 0)
+		return fd;
+	/* once we are root of a user namespace only, the files of a process that is not dumpable are closed to us */
+	if (!ctx->unprivileged && plan_has_after(ctx, OP_TIMENS))
+		ctx->timens = proc_open(ctx, "self/timens_offsets", O_WRONLY);
+	return 0;
 }
 
 /* Walk the plan.  The last operation, exec, does not come back. */
@@ -616,7 +623,7 @@ static int join(int argc, char **argv)
 
 int nsexec_main(int argc, char **argv)
 {
-	static struct ctx ctx = { .fifo = -1, .root = -1, .proc = -1, .null = -1, .cgroup = -1 };
+	static struct ctx ctx = { .fifo = -1, .root = -1, .proc = -1, .null = -1, .cgroup = -1, .timens = -1 };
 
 	if (argc == 3 && !strcmp(argv[1], "plan")) {
 		ctx.sock = atoi(argv[2]);

@@ -135,6 +135,7 @@ struct ctx {
 	int trees[MAX_TREES];
 	int cgroups[MAX_CGROUPS]; /* v1: `tasks` files that the child of fork writes itself into */
 	int ncgroups;
+	int timens;          /* timens_offsets of ours, opened as root of the host, or -1 */
 	int cgroup;          /* v2: the directory it is born in, or -1 */
 	bool unprivileged;   /* the runtime is an ordinary user */
 	bool cwd_done;
