@@ -179,9 +179,8 @@ class Engine:
         options: dict[str, Any] = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
         done = subprocess.run(argv, capture_output=True, timeout=timeout, cwd=self.work, **options, **popen, text=True)
         if code is not None:
-            assert done.returncode == code, (
-                f"{shlex.join(args)} exited {done.returncode}, not {code}: {done.stderr.strip()[-600:]} {done.stdout[-200:]}"
-            )
+            said = f"{done.stderr.strip()[-600:]} {done.stdout[-200:]}"
+            assert done.returncode == code, f"{shlex.join(args)} exited {done.returncode}, not {code}: {said}"
         return Result(done.returncode, done.stdout, done.stderr)
 
     def out(self, *args: str, **options: Any) -> str:

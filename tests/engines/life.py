@@ -313,7 +313,7 @@ def exec_ends_with_container(engine: Cli) -> None:
 def attach(engine: Cli) -> None:
     name = engine.new_name()
     engine(
-        "run", "-d", "-i", "--name", name, IMAGE, "sh", "-c", "echo ready; while read x; do echo got $x; done; exit 8"
+        "run", "-d", "-i", "--name", name, IMAGE, "sh", "-c", "echo ready; read x; echo got $x; exit 8"
     )
     engine.logs(name, "ready")
     with engine.background("attach", name) as client:
@@ -321,7 +321,6 @@ def attach(engine: Cli) -> None:
         assert client.stdout is not None
         client.stdin.write("nut\n")
         eventually(lambda: client.stdout.readline() == "got nut\n", "the answer")
-        client.stdin.close()
         client.wait(20)
     assert engine.out("wait", name) == "8"
 

@@ -34,6 +34,8 @@ LIMIT = 90  # seconds one check may take
 ENGINES = {
     "podman": ("tests.engines.podman", "Podman"),
     "rootless": ("tests.engines.rootless", "Rootless"),
+    "ctr": ("tests.engines.ctr", "Ctr"),
+    "docker": ("tests.engines.docker", "Docker"),
 }
 
 

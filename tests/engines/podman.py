@@ -450,19 +450,6 @@ def network_reload(engine: Podman) -> None:
     assert "walnut" in fetch(port)
 
 
-@check(BOTH)
-def publish_udp(engine: Podman) -> None:
-    port = free_port()
-    name = engine.start(f"-p 127.0.0.1:{port}:5353/udp", "sleep 1000 | nc -u -l -p 5353 >/got")
-
-    def arrived() -> bool:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.sendto(b"ping\n", ("127.0.0.1", port))
-        return "ping" in engine.out("exec", name, "cat", "/got")
-
-    eventually(arrived, "the datagram")
-
-
 @check("podman")
 def device_cgroup_rule(engine: Podman) -> None:
     """A rule for a device that is made later."""

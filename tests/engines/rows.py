@@ -3,6 +3,9 @@
 @DIR@ is a directory of the host that the containers may have; it holds `file`, which reads walnut.
 """
 
+# ruff: noqa: E501
+# (a row is a line)
+
 from __future__ import annotations
 
 import shlex

@@ -52,7 +52,8 @@ def hierarchies() -> list[Hierarchy]:
             options = [word for word in right.split()[2].split(",") if word not in ("rw", "ro")]
             found.append(Hierarchy(str(point.relative_to(CGROUPS)), fstype, ",".join(options)))
     assert found, "no cgroups are mounted in /sys/fs/cgroup"
-    return found
+    # crun refuses a v2 hierarchy with controllers beside those of v1, which hold what engines use.
+    return [one for one in found if one.fstype == "cgroup"] or found
 
 
 def own_cgroup(hierarchy: Hierarchy) -> Path:
