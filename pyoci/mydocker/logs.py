@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import ctypes
 import datetime
 import fcntl
@@ -238,7 +237,9 @@ def _parse(lines: Iterator[bytes]) -> Iterator[Entry]:
 
 def _last(files: list[int], tail: int) -> Iterator[Entry]:
     """The last lines; the parts of one that was cut count once."""
-    kept: collections.deque[list[Entry]] = collections.deque(maxlen=tail)
+    from collections import deque
+
+    kept: deque[list[Entry]] = deque(maxlen=tail)
     open_lines: dict[str, list[Entry]] = {}
     for fd in files:
         for entry in _parse(_lines(fd)):
