@@ -597,6 +597,22 @@ int op_remount(struct ctx *ctx, const struct op *op)
 	return r;
 }
 
+/* Take the topmost mount of a path away, with what is mounted below it.  umount2(2) wants a path: the
+ * link of our descriptor in our own procfs, since the one of the container is the container's. */
+int op_umount(struct ctx *ctx, const struct op *op)
+{
+	int r = 0, fd = path_open(ctx, op->strs[0].data, false);
+	char self[32];
+
+	if (fd < 0)
+		return fd;
+	snprintf(self, sizeof(self), "self/fd/%d", fd);
+	if (fchdir(ctx->proc) < 0 || umount2(self, MNT_DETACH) < 0)
+		r = -errno;
+	close(fd);
+	return r == -EINVAL ? detail(ctx, EINVAL, "nothing is mounted there") : r;
+}
+
 /* Cover a path with nothing: a file with the host's null device, a directory with an empty
  * read-only tmpfs.  Both are ours, never the rootfs's (CVE-2025-31133). */
 int op_mask(struct ctx *ctx, const struct op *op)

@@ -402,6 +402,7 @@ static handler *const handlers[] = {
 	[OP_BIND] = op_bind,
 	[OP_REMOUNT] = op_remount,
 	[OP_MASK] = op_mask,
+	[OP_UMOUNT] = op_umount,
 	[OP_READONLY] = op_readonly,
 	[OP_MKDIR] = op_mkdir,
 	[OP_MKNOD] = op_mknod,

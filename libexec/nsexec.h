@@ -46,6 +46,7 @@ enum op_code {
 	OP_SUBDIR = 24,
 	OP_OWN = 25,
 	OP_CTTY = 26,
+	OP_UMOUNT = 27,
 	OP_HOSTNAME = 30,
 	OP_DOMAINNAME = 31,
 	OP_SYSCTL = 32,
@@ -169,6 +170,7 @@ int op_mount(struct ctx *ctx, const struct op *op);
 int op_bind(struct ctx *ctx, const struct op *op);
 int op_remount(struct ctx *ctx, const struct op *op);
 int op_mask(struct ctx *ctx, const struct op *op);
+int op_umount(struct ctx *ctx, const struct op *op);
 int op_readonly(struct ctx *ctx, const struct op *op);
 int op_pivot(struct ctx *ctx, const struct op *op);
 int op_root_here(struct ctx *ctx, const struct op *op);

@@ -25,7 +25,7 @@ static const struct rule {
 	{ OP_REMOUNT, 2, -1, -1 },   { OP_MASK, 1, -1, -1 },      { OP_READONLY, 1, -1, -1 },
 	{ OP_MKDIR, 1, -1, -1 },     { OP_MKNOD, 1, -1, -1 },     { OP_SYMLINK, 2, -1, -1 },
 	{ OP_CONSOLE, 0, -1, -1 },   { OP_CTTY, 0, -1, -1 },   { OP_PIVOT, 0, -1, -1 },     { OP_ROOT_HERE, 0, -1, -1 },
-	{ OP_SUBDIR, 2, -1, -1 },    { OP_OWN, 1, -1, -1 },
+	{ OP_SUBDIR, 2, -1, -1 },    { OP_OWN, 1, -1, -1 },      { OP_UMOUNT, 1, -1, -1 },
 	{ OP_HOSTNAME, 1, -1, -1 },  { OP_DOMAINNAME, 1, -1, -1 }, { OP_SYSCTL, 2, -1, -1 },
 	{ OP_HOOK, 3, -1, 1 },       { OP_OOM_SCORE_ADJ, 0, -1, -1 }, { OP_RLIMIT, 1, -1, -1 },
 	{ OP_UMASK, 0, -1, -1 },     { OP_CWD, 1, -1, -1 },       { OP_BOUNDING, 0, -1, -1 },

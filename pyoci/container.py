@@ -313,6 +313,26 @@ class Container:
         with self._directory() as directory:
             container_update.update(directory, resources, rdt or {})
 
+    def mount(self, mounts: Sequence[dict[str, Any]]) -> None:
+        """Add mounts to a running container; mounts: as in config.json.
+
+        Raises errors.InvalidConfig, errors.WrongState, errors.SetupError: then what came before stays.
+        """
+        from pyoci import container_mounts
+
+        with self._directory() as directory:
+            record = directory.load()
+            self.warnings += container_mounts.change(directory, record, self._process(record), mounts, remove=False)
+
+    def unmount(self, destinations: Sequence[str]) -> None:
+        """Take mounts of a running container away, the last of the list first.  Raises as mount()."""
+        from pyoci import container_mounts
+
+        mounts = [{"destination": destination} for destination in destinations]
+        with self._directory() as directory:
+            record = directory.load()
+            self.warnings += container_mounts.change(directory, record, self._process(record), mounts, remove=True)
+
     def pids(self) -> List[int]:
         """The processes of the container, as the caller sees them, sorted.  Raises errors.SetupError."""
         from pyoci import container_pause

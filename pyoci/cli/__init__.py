@@ -30,6 +30,7 @@ VERBS = {
     "list": "list containers",
     "ps": "show the processes of a container",
     "events": "show what a container uses, as it changes",
+    "mounts": "add mounts to a running container, or remove them",
     "pause": "stop all processes of a container",
     "update": "change the limits of a container",
     "resume": "let a paused container go on",

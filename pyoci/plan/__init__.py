@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pyoci import errors
 from pyoci.plan import cgroup, devices, hooks, mounts, namespaces, ops, process, rootfs, sysctl
-from pyoci.plan.draft import Draft
+from pyoci.plan.draft import Draft, clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,3 +183,30 @@ def make_exec(
         profile.nums[1] = draft.descriptor("gate") + 1
     steps += [profile] if profile else []
     return Plan(draft, steps + process.last(draft, process_config), process_config, {})
+
+
+# what shows the namespaces of whoever mounts it, and we stay out of the container's pid namespace (SECURITY 10)
+_NOT_LATER = ("proc", "cgroup", "cgroup2")
+
+
+def make_mounts(
+    wanted: list[dict[str, Any]], config: dict[str, Any], target: Target, facts: Facts, options: Options, remove: bool
+) -> Plan:
+    """The plan of more mounts in a running container, or of taking mounts away.
+
+    wanted: as config["mounts"]; to remove only the destinations count, last first.  Raises errors.InvalidConfig.
+    """
+    spaces = {kind: path for kind, path in target.namespaces.items() if kind not in ("pid", "time")}
+    draft = Draft({**config, "mounts": wanted}, facts, options, spaces)
+    draft.apart = True
+    if remove:
+        steps = [ops.op("umount", clean(m["destination"]), where=f"/mounts/{i}") for i, m in enumerate(wanted)]
+        steps.reverse()
+    else:
+        for index, mount in enumerate(wanted):
+            if mount.get("type") in _NOT_LATER and not mounts.is_bind(mount):
+                kind = mount["type"]
+                raise errors.InvalidConfig(f"type {kind} cannot be mounted later", where=f"/mounts/{index}/type")
+        steps = mounts.make(draft)
+    entering = [*draft.trees, *namespaces.join(draft, spaces), *namespaces.become_root(draft), ops.op("root_here")]
+    return Plan(draft, [*entering, *steps, *draft.late], {}, {})

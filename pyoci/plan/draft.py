@@ -21,6 +21,7 @@ class Draft:
     linux:      dict, config["linux"] or {}
     namespaces: dict, type -> path to join, "" for a new one; absent ones are inherited
     cgroup:     the cgroup part, or None
+    apart:      bool, sources are in another mount namespace than destinations: they are opened before it is joined
     fds:        descriptors the host side has to open
     trees:      `tree` ops: bind sources that are opened before the host's rights are given up
     late:       ops that make read-only what had to be writable while the root was being set up
@@ -28,6 +29,7 @@ class Draft:
     """
 
     __slots__ = (
+        "apart",
         "cgroup",
         "config",
         "facts",
@@ -47,6 +49,7 @@ class Draft:
         self.linux: dict[str, Any] = config.get("linux") or {}
         self.namespaces = namespaces
         self.cgroup: CgroupPlan | None = None
+        self.apart = False
         self.fds: list[str] = []
         self.trees: list[ops.Op] = []
         self.late: list[ops.Op] = []
@@ -63,7 +66,11 @@ class Draft:
         Host root that enters a user namespace loses the right to search the host's directories and to map the ids
         of its mounts (idmap: see the op), so the source is opened before.
         """
-        if not idmap and ("user" not in self.namespaces or self.facts.userns or self.facts.euid != 0):
+        if (
+            not idmap
+            and not self.apart
+            and ("user" not in self.namespaces or self.facts.userns or self.facts.euid != 0)
+        ):
             return -1
         self.trees.append(ops.op("tree", path, slot=len(self.trees), flags=flags, idmap=idmap, where=where))
         return len(self.trees) - 1

@@ -147,6 +147,7 @@ _TABLE = (
     ("console", 21, "height width uid bind", "", "open a terminal"),
     ("pivot", 22, "mode", "", "change root ({mode})"),
     ("ctty", 26, "", "", "make the terminal the controlling one"),
+    ("umount", 27, "", "path", "unmount {path}"),
     # exec: "/" of the joined mount namespace is the root for the later path ops
     ("root_here", 23, "", "", "use / of the joined namespace as root"),
     ("subdir", 24, "", "path subdir", "show only {subdir} of what is mounted on {path}"),
