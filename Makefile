@@ -61,6 +61,9 @@ check: build/apt-test $(VENV)/stamp ## the linters alone: ruff, mypy --strict, s
 bench: build build/apt-test ## measure against runc and crun, rewrite the table in docs/PERFORMANCE.md
 	$(PYTHON) bench/bench.py --write docs/PERFORMANCE.md
 
+conformance: build build/apt-test $(VENV)/stamp ## the spec's 159 rows on pyoci, runc and crun, rewrite docs/CONFORMANCE.md
+	$(SUDO) conformance/compare build/pyoci runc crun --write docs/CONFORMANCE.md
+
 plans: ## rewrite the golden plans in bundles/: the diff is the review
 	$(PYTHON) -m tests.golden --update
 

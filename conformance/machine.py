@@ -227,14 +227,16 @@ def cgroups(part: str) -> set[Path]:
     return {path for path in _walk(CGROUPS) if part in str(path)}
 
 
-def _walk(directory: Path) -> Iterator[Path]:
-    try:
-        below = [Path(e.path) for e in os.scandir(directory) if e.is_dir(follow_symlinks=False)]
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for path in below:
-        yield path
-        yield from _walk(path)
+def _walk(top: Path) -> Iterator[Path]:
+    todo = [top]  # no recursion: a cgroup tree may be deeper than our stack
+    while todo:
+        directory = todo.pop()
+        try:
+            below = [Path(e.path) for e in os.scandir(directory) if e.is_dir(follow_symlinks=False)]
+        except (OSError, ValueError):
+            continue  # gone meanwhile, or its path is too long to be one of ours
+        todo += below
+        yield from below
 
 
 def mounts() -> list[str]:
