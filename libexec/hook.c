@@ -23,6 +23,12 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Where the output goes: a file that came with the plan (number is one more than its index), or to us. */
+static int output(const struct ctx *ctx, int64_t number, int out)
+{
+	return number > 0 && number <= ctx->nfds ? ctx->fds[number - 1] : out;
+}
+
 /* The child's side: a group of its own (a timeout kills all of it), the state on stdin, its output
  * to us, and nothing else open. */
 static void __attribute__((noreturn)) run(const struct ctx *ctx, const struct op *op, int in, int out)
@@ -38,7 +44,7 @@ static void __attribute__((noreturn)) run(const struct ctx *ctx, const struct op
 		envp[i] = (char *)(uintptr_t)op->strs[3 + argc + i].data;
 	setpgid(0, 0);
 	signal(SIGPIPE, SIG_DFL);
-	if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
+	if (dup2(in, 0) < 0 || dup2(output(ctx, op->num[3], out), 1) < 0 || dup2(output(ctx, op->num[4], out), 2) < 0)
 		_exit(127);
 	if (close_others(ctx, 3) < 0)
 		_exit(127);

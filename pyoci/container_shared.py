@@ -137,6 +137,10 @@ def open_descriptor(name: str, plan: Plan) -> int:
         from pyoci.host import helper
 
         return helper.user_namespace(kind, path)
+    if what == "append":
+        from pyoci.host import hooks
+
+        return hooks.open_output(path)
     try:
         return kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC | kernel.O_NONBLOCK)
     except OSError as error:

@@ -57,11 +57,13 @@ def run(
     stdin: bytes = b"",
     timeout: float | None = None,
     watch: int = -1,
+    files: Sequence[int] = (-1, -1),
 ) -> Result:
     """Run path with exactly args (args[0] included) and env, feed it stdin, and wait for its end.
 
     It is the leader of its own process group; when timeout (seconds) passes, the whole group is killed.
     So it is when the descriptor watch becomes readable: the pidfd of a process without which there is no use in it.
+    files: descriptors that its stdout and stderr go to; -1: it is kept, for the result.
     What it leaves running in the background is let be, but loses its stdout and stderr.
     Raises OSError when it cannot be started.
     """
@@ -69,7 +71,8 @@ def run(
     try:
         fds += kernel.pipe()  # 0 reads, 1 writes
         fds += kernel.pipe()
-        pid = _spawn(path, args, env, fds[0], fds[3])
+        outputs = [fds[3] if fd < 0 else fd for fd in files]
+        pid = _spawn(path, args, env, fds[0], outputs)
         kernel.close(fds.pop(3))
         kernel.close(fds.pop(0))
         return _Watch(pid, fds, stdin, timeout, watch).watch()
@@ -78,11 +81,11 @@ def run(
             kernel.close(fd)
 
 
-def _spawn(path: str, args: Sequence[str], env: Mapping[str, str], stdin: int, output: int) -> int:
+def _spawn(path: str, args: Sequence[str], env: Mapping[str, str], stdin: int, outputs: Sequence[int]) -> int:
     actions: list[tuple[int, ...]] = [
         (kernel.POSIX_SPAWN_DUP2, stdin, 0),
-        (kernel.POSIX_SPAWN_DUP2, output, 1),
-        (kernel.POSIX_SPAWN_DUP2, output, 2),
+        (kernel.POSIX_SPAWN_DUP2, outputs[0], 1),
+        (kernel.POSIX_SPAWN_DUP2, outputs[1], 2),
     ]
     # what our caller leaked to us (containerd its socket, podman its ports) is none of a helper's business
     actions += [(kernel.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()]

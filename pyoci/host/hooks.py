@@ -16,6 +16,21 @@ if TYPE_CHECKING:
 BEFORE_CREATED = ("prestart", "createRuntime")
 
 
+# crun's annotations: files to which the output of hooks is appended; as in plan.hooks, which delete need not load
+OUTPUTS = ("run.oci.hooks.stdout", "run.oci.hooks.stderr")
+
+
+def open_output(path: str) -> int:
+    """A file for the output of hooks, made if need be.  Raises errors.SetupError."""
+    flags = kernel.O_WRONLY | kernel.O_CREAT | kernel.O_APPEND | kernel.O_CLOEXEC | kernel.O_NOCTTY
+    try:
+        return kernel.open(path, flags, 0o644)
+    except OSError as error:
+        number = error.errno or 0
+        text = f"open {path} for the output of hooks: {errors.errno_text(number)}"
+        raise errors.SetupError(text, errno=number, where="/annotations") from None
+
+
 def run(hooks: Mapping[str, Any], kind: str, state: Mapping[str, Any], watch: int = -1) -> None:
     """Run the hooks of a kind in order.  Raises errors.HookError at the first that fails.
 
@@ -41,10 +56,18 @@ def _run_one(hook: Mapping[str, Any], name: str, where: str, state: Mapping[str,
     path = hook["path"]
     args = hook.get("args") or [path]
     stdin = json.dumps(state).encode("utf-8", "surrogatepass")
+    annotations = state.get("annotations") or {}
+    files = [open_output(annotations[key]) if annotations.get(key) else -1 for key in OUTPUTS]
     try:
-        result = child.run(path, args, _environment(hook), stdin=stdin, timeout=hook.get("timeout"), watch=watch)
+        result = child.run(
+            path, args, _environment(hook), stdin=stdin, timeout=hook.get("timeout"), watch=watch, files=files
+        )
     except OSError as error:
         raise errors.HookError(f"{name}: run {path}: {errors.errno_text(error.errno or 0)}", where=where) from None
+    finally:
+        for fd in files:
+            if fd >= 0:
+                kernel.close(fd)
     if result.killed or result.status:
         why = result.why()
         if result.killed == child.TIMED_OUT:

@@ -24,6 +24,7 @@ class Plan:
 
     ops:          list of ops.Op, what nsexec does
     fds:          list of str, descriptors the host opens; an op's fd is an index: "fifo", "ns:TYPE:PATH",
+                  "append:file:PATH" (output of hooks),
                   "gate" (exec: the full pipe that a profile with a listener waits at),
                   "idmap:UID_MAP:GID_MAP" for a user namespace with these maps (lines "ID HOST SIZE", joined by ",")
     uid_map:      str, lines for /proc/PID/uid_map ("containerID hostID size\\n"), "" for none

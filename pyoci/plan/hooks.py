@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyoci import errors
 from pyoci.plan import ops
 
 TYPE_CHECKING = False
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
     from pyoci.plan.draft import Draft
 
+# crun's annotations: files of the host to which the hooks' output is appended
+OUTPUTS = ("run.oci.hooks.stdout", "run.oci.hooks.stderr")
 # which status the state on stdin has (runtime.md, Lifecycle, steps 8 and 12)
 _STATUS = {"createContainer": "creating", "startContainer": "created"}
 _ESCAPES: dict[int, str] = {code: f"\\u{code:04x}" for code in range(32)}
@@ -23,6 +26,7 @@ def make(draft: Draft, point: str) -> list[ops.Op]:
     if not listed:
         return []
     before, after = _state(draft.options.state, _STATUS[point])
+    stdout, stderr = [_output(draft, key) for key in OUTPUTS]
     steps = []
     for index, hook in enumerate(listed):
         args = hook.get("args") or [hook["path"]]
@@ -38,10 +42,22 @@ def make(draft: Draft, point: str) -> list[ops.Op]:
                 timeout=(hook.get("timeout") or 0) * 1000,
                 argc=len(args),
                 envc=len(env),
+                stdout=stdout,
+                stderr=stderr,
                 where=f"/hooks/{point}/{index}",
             )
         )
     return steps
+
+
+def _output(draft: Draft, key: str) -> int:
+    """The number of an op's file: see the op.  Raises InvalidConfig."""
+    path = (draft.config.get("annotations") or {}).get(key)
+    if not path:
+        return 0
+    if not path.startswith("/"):
+        raise errors.InvalidConfig(f"{path!r} is not an absolute path", where=f"/annotations/{key}")
+    return draft.descriptor(f"append:file:{path}") + 1
 
 
 def on_host(hooks: dict[str, Any]) -> bool:

@@ -156,8 +156,9 @@ _TABLE = (
     ("hostname", 30, "", "name", "set hostname {name}"),
     ("domainname", 31, "", "name", "set domainname {name}"),
     ("sysctl", 32, "", "path value", "set sysctl {path} to {value}"),
-    # in-container hooks; stdin is prefix + pid + suffix.  timeout in ms, 0: none
-    ("hook", 33, "timeout argc envc", "path prefix suffix strings*", "run hook {path}"),
+    # in-container hooks; stdin is prefix + pid + suffix.  timeout in ms, 0: none.  stdout, stderr: 0, or one more than
+    # the index in Plan.fds of a file that takes it
+    ("hook", 33, "timeout argc envc stdout stderr", "path prefix suffix strings*", "run hook {path}"),
     # -- process ----------------------------------------------------------------------------
     ("oom_score_adj", 40, "value", "", "set oom_score_adj to {value}"),
     # early: raise the hard limit if it is lower, and nothing else: in a user namespace nobody can

@@ -183,13 +183,21 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+# crun's annotation (podman run --group-add keep-groups): the groups of the caller stay
+_KEEP_GROUPS = "run.oci.keep_original_groups"
+
+
 def _ids(draft: Draft, process: dict[str, Any]) -> ops.Op:
     """Row P17."""
     user = process["user"]
     groups: list[int] = user.get("additionalGids") or []
     _check_mapped(draft, user, groups)
     flags = ops.KEEPCAPS
-    if not _setgroups_denied(draft):
+    if (draft.config.get("annotations") or {}).get(_KEEP_GROUPS) == "1":
+        if groups:
+            draft.warnings.append(f"/process/user/additionalGids: left out, as {_KEEP_GROUPS} is set")
+            groups = []
+    elif not _setgroups_denied(draft):
         flags |= ops.SETGROUPS
     elif groups:
         raise errors.InvalidConfig(

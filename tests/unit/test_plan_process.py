@@ -404,3 +404,26 @@ def test_l24_error_has_pointer_and_hint() -> None:
         make(linux={"namespaces": namespaces(without="uts")}, hostname="x")
     assert "config.json /hostname" in str(caught.value)
     assert "hint" in str(caught.value)
+
+
+def test_a01_output_of_the_hooks() -> None:
+    hooks = {"createContainer": [{"path": "/h1"}], "startContainer": [{"path": "/h2"}]}
+    annotations = {"run.oci.hooks.stdout": "/log/out", "run.oci.hooks.stderr": "/log/err"}
+    made = make(hooks=hooks, annotations=annotations)
+    assert made.fds == ["append:file:/log/out", "append:file:/log/err", "fifo"]
+    assert [(op.num("stdout"), op.num("stderr")) for op in find(made, "hook")] == [(1, 2), (1, 2)]
+    one_file = make(hooks=hooks, annotations=dict.fromkeys(annotations, "/log/both"))
+    assert one_file.fds == ["append:file:/log/both", "fifo"]
+    assert [(op.num("stdout"), op.num("stderr")) for op in find(make(hooks=hooks), "hook")] == [(0, 0), (0, 0)]
+    refused(config(hooks=hooks, annotations={"run.oci.hooks.stdout": "log"}), "/annotations/run.oci.hooks.stdout")
+
+
+@pytest.mark.parametrize(("value", "kept"), [("1", True), ("0", False), ("", False)])
+def test_a01_keep_original_groups(value: str, kept: bool) -> None:
+    annotations = {"run.oci.keep_original_groups": value}
+    user = {"uid": 5, "gid": 5, "additionalGids": [7]}
+    made = make(process={"user": user}, annotations=annotations)
+    op = one(made, "setids")
+    assert bool(op.num("flags") & ops.SETGROUPS) is not kept
+    assert op.string("groups") == (b"" if kept else (7).to_bytes(4, "little"))
+    assert bool(made.warnings) is kept
