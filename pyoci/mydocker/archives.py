@@ -11,7 +11,7 @@ import os
 import posixpath
 import tarfile
 
-from pyoci.mydocker import content, errors, image, images, records, reference, streams, transfer, untar
+from pyoci.mydocker import content, errors, image, images, records, reference, streams, tarread, transfer
 from pyoci.mydocker.reference import InvalidReference, Reference
 
 TYPE_CHECKING = False
@@ -81,7 +81,7 @@ def _read(store: Store, file: io.BufferedReader) -> _Contents:
     found = _Contents()
     limited = streams.HashingReader(streams.decompressed(file), "the archive", store.layers.limits.size)
     try:
-        for tar, member in untar.members(limited, _ENTRIES):
+        for tar, member in tarread.members(limited, _ENTRIES):
             _member(store, found, tar, member)
     except (tarfile.TarError, EOFError) as error:
         raise errors.Hostile(f"the archive is damaged: {error}") from None

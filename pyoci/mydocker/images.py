@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pyoci.mydocker.image import Descriptor
     from pyoci.mydocker.paths import Paths
     from pyoci.mydocker.streams import Writable
+    from pyoci.mydocker.tarread import Limits
     from pyoci.mydocker.transfer import Progress
-    from pyoci.mydocker.untar import Limits
 
 __all__ = ["Image", "Store", "now"]
 

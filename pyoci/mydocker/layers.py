@@ -10,6 +10,7 @@ import os
 import tempfile
 
 from pyoci.mydocker import calls, errors, records, rootless, streams, tree, untar
+from pyoci.mydocker.tarread import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ MOST = 120  # layers of one image: as many as that page holds
 class Layers:
     """ROOT/layers."""
 
-    def __init__(self, paths: Paths, limits: untar.Limits | None = None) -> None:
+    def __init__(self, paths: Paths, limits: Limits | None = None) -> None:
         self.directory = paths.layers
-        self.limits = limits or untar.Limits()
+        self.limits = limits or Limits()
         self.warnings: list[str] = []
 
     def name(self, diff_id: str) -> str:

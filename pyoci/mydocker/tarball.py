@@ -6,7 +6,7 @@ import os
 import stat
 import tarfile
 
-from pyoci.mydocker import errors, streams, tree, untar
+from pyoci.mydocker import errors, streams, tarread, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _with_xattrs(entry: Entry, member: tarfile.TarInfo) -> None:
     fd = entry.open()
     try:
         for name in os.listxattr(fd):
-            if untar.is_kept(name):
+            if tarread.is_kept(name):
                 member.pax_headers[f"SCHILY.xattr.{name}"] = _text(os.getxattr(fd, name))  # type: ignore[index]
     except OSError:
         pass  # a file system without

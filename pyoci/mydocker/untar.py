@@ -1,6 +1,6 @@
 """A layer's tar, unpacked into an empty directory of its own.  Everything in it may have been written to hurt.
 
-tarfile reads the format, bounded; what it says is not believed.  A path is walked by openat2(2) below the
+tarread.py reads it.  A path is walked by openat2(2) below the
 directory's descriptor, as if that were "/", so that neither .. nor a symlink of the same layer leads out; the
 last component is never followed.  What an overlay mount reads as its own (trusted.overlay.*) is dropped.
 """
@@ -13,11 +13,10 @@ import shutil
 import stat
 import tarfile
 
-from pyoci.mydocker import calls, errors, streams
+from pyoci.mydocker import calls, errors, streams, tarread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from typing import Any
 
     from pyoci.mydocker.streams import Readable
@@ -26,75 +25,8 @@ _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _RESERVED = b".wh..wh."  # aufs' own
 _XATTR = "SCHILY.xattr."
-_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
-_NAME_MAX, _PATH_MAX = 255, 4095
-_EXTENDED = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-_EXTENDED_LIMIT = 1 << 20  # bytes of one extended header, which tarfile reads into memory
-_LATEST = 1 << 33  # seconds; a time beyond is a mistake
 _ZEROS = bytes(streams.CHUNK)
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE)
-
-
-class Limits:
-    """What a layer may be at most.
-
-    entries: int, members of the tar
-    size:    int, bytes of the tar, and of one file with its holes
-    depth:   int, directories below each other
-    """
-
-    def __init__(self, entries: int = 2_000_000, size: int = 64 << 30, depth: int = 128) -> None:
-        self.entries = entries
-        self.size = size
-        self.depth = depth
-
-
-class Header(tarfile.TarInfo):
-    """A header that is refused in place of being taken for the end, and whose extensions fit in memory."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors_: str) -> Header:
-        try:
-            found = super().frombuf(buf, encoding, errors_)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
-            raise errors.Hostile(f"the tar is damaged: {error}") from None
-        if found.size < 0:
-            raise errors.Hostile(f"the tar is damaged: {found.name[:80]!r} has the size {found.size}")
-        if found.type in _EXTENDED and found.size > _EXTENDED_LIMIT:
-            raise errors.Hostile(f"the tar has an extended header of {found.size} bytes")
-        return found
-
-
-def members(stream: Readable, most: int) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """The members of a tar, one after the other as they come.  Raises errors.Hostile for what is none.
-
-    most: how many there may be
-    """
-    count = 0
-    tar = _parsed(lambda: tarfile.open(fileobj=stream, mode="r|", tarinfo=Header))  # type: ignore[call-overload]
-    with tar:
-        while (member := _parsed(tar.next)) is not None:
-            count += 1
-            if count > most:
-                raise errors.Hostile(f"the tar has more than {most} entries")
-            yield tar, member
-            tar.members.clear()  # it would remember them all
-
-
-def _parsed(read: Callable[[], Any]) -> Any:
-    """tarfile meets strange numbers with whatever int() or a slice raises."""
-    try:
-        return read()
-    except (errors.Error, OSError):
-        raise
-    except Exception as error:
-        raise errors.Hostile(f"the tar is damaged: {error}") from None
 
 
 class Unpacker:
@@ -105,7 +37,7 @@ class Unpacker:
     warnings: list of str, what could not be kept
     """
 
-    def __init__(self, root: int, limits: Limits, *, userns: bool = False) -> None:
+    def __init__(self, root: int, limits: tarread.Limits, *, userns: bool = False) -> None:
         self.root = root
         self.limits = limits
         self.userns = userns
@@ -120,7 +52,7 @@ class Unpacker:
     def unpack(self, stream: Readable) -> None:
         """Every member, in order.  Raises errors.Hostile, errors.StorageError; the directory is then half full."""
         try:
-            for tar, member in members(stream, self.limits.entries):
+            for tar, member in tarread.members(stream, self.limits.entries):
                 self._member(tar, member)
             self._set_times()
         finally:
@@ -137,7 +69,7 @@ class Unpacker:
             raise errors.Hostile(f"cannot unpack {member.name[:200]!r}: {error}") from None
 
     def _place(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        parts = split(member.name, self.limits.depth)
+        parts = tarread.split(member.name, self.limits.depth)
         if not parts:
             if not member.isdir():
                 raise ValueError("the root can only be a directory")
@@ -161,7 +93,7 @@ class Unpacker:
         if member.isreg():
             self._file(tar, member, parent, name)
         elif member.issym():
-            os.symlink(_encode(member.linkname), name, dir_fd=parent)
+            os.symlink(tarread.encode(member.linkname), name, dir_fd=parent)
             self._own(parent, name, member)
         elif member.islnk():
             self._hard_link(member, parent, name)
@@ -213,7 +145,7 @@ class Unpacker:
     def _check_depth(self, fd: int) -> None:
         """Symlinks in a path make it deeper than it looks; what is too deep could not be removed again."""
         below = os.readlink(f"/proc/self/fd/{fd}")[len(os.readlink(f"/proc/self/fd/{self.root}")) :]
-        if below.count("/") > self.limits.depth or len(below) > _PATH_MAX:
+        if below.count("/") > self.limits.depth or len(below) > tarread.PATH_MAX:
             os.close(fd)
             raise ValueError(f"deeper than {self.limits.depth} directories")
 
@@ -250,7 +182,7 @@ class Unpacker:
             except OSError:
                 continue  # replaced by a later member
             try:
-                os.utime(fd, ns=_nanoseconds(mtime))
+                os.utime(fd, ns=tarread.nanoseconds(mtime))
             finally:
                 os.close(fd)
 
@@ -292,7 +224,7 @@ class Unpacker:
         try:
             self._content(tar, member, fd)
             self._attributes(fd, member)
-            os.utime(fd, ns=_nanoseconds(member.mtime))
+            os.utime(fd, ns=tarread.nanoseconds(member.mtime))
         finally:
             os.close(fd)
 
@@ -313,7 +245,7 @@ class Unpacker:
 
     def _hard_link(self, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
         """To something of the same layer, which is looked up under the root as well."""
-        parts = split(member.linkname, self.limits.depth)
+        parts = tarread.split(member.linkname, self.limits.depth)
         if not parts:
             raise ValueError("a hard link to the root")
         try:
@@ -346,52 +278,25 @@ class Unpacker:
 
     def _own(self, parent: int, name: bytes, member: tarfile.TarInfo) -> None:
         """Owner and time of what cannot be opened."""
-        os.chown(name, *_owner(member), dir_fd=parent, follow_symlinks=False)
-        os.utime(name, ns=_nanoseconds(member.mtime), dir_fd=parent, follow_symlinks=False)
+        os.chown(name, *tarread.owner(member), dir_fd=parent, follow_symlinks=False)
+        os.utime(name, ns=tarread.nanoseconds(member.mtime), dir_fd=parent, follow_symlinks=False)
 
     def _attributes(self, fd: int, member: tarfile.TarInfo) -> None:
         """Owner, then mode (chown clears set-uid), then xattrs (chown clears capabilities)."""
-        os.fchown(fd, *_owner(member))
+        os.fchown(fd, *tarread.owner(member))
         os.fchmod(fd, member.mode & 0o7777)
         for key, value in member.pax_headers.items():
             if not key.startswith(_XATTR):
                 continue
             name = key.removeprefix(_XATTR)
-            if not is_kept(name):
+            if not tarread.is_kept(name):
                 continue
             try:
-                os.setxattr(fd, name, _encode(value))
+                os.setxattr(fd, name, tarread.encode(value))
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
                     raise
                 self.warnings.append(f"left out the attribute {name} of {member.name[:200]!r}: {error.strerror}")
-
-
-def is_kept(xattr: str) -> bool:
-    """Whether an extended attribute belongs to the file, and not to the kernel, overlayfs or a security module."""
-    if xattr.startswith("user."):
-        return not xattr.startswith("user.overlay.")
-    return xattr == "security.capability" or xattr in _ACLS
-
-
-def split(name: str, depth: int) -> list[bytes]:
-    """The components of a member's name; [] is the root.  A leading slash means nothing.  Raises ValueError."""
-    data = _encode(name)
-    if len(data) > _PATH_MAX:
-        raise ValueError(f"a path of {len(data)} bytes")
-    parts = [part for part in data.split(b"/") if part not in (b"", b".")]
-    if b".." in parts:
-        raise ValueError("a path with ..")
-    if len(parts) > depth:
-        raise ValueError(f"deeper than {depth} directories")
-    if any(len(part) > _NAME_MAX for part in parts):
-        raise ValueError("a name of more than 255 bytes")
-    return parts
-
-
-def _encode(text: str) -> bytes:
-    """The bytes that tarfile read: the user's locale has no say in them."""
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _look(parent: int, name: bytes) -> os.stat_result | None:
@@ -408,20 +313,6 @@ def _is_whiteout(found: os.stat_result) -> bool:
 def _beside(parent: int, name: bytes) -> bytes:
     """A path for calls that take no directory; the node was made by us a moment ago."""
     return b"/proc/self/fd/%d/%s" % (parent, name)
-
-
-def _owner(member: tarfile.TarInfo) -> tuple[int, int]:
-    """Numbers only; -1 would mean "leave it"."""
-    for number in (member.uid, member.gid):
-        if not 0 <= number < 0xFFFFFFFF:
-            raise ValueError(f"the owner {number}")
-    return member.uid, member.gid
-
-
-def _nanoseconds(mtime: float) -> tuple[int, int]:
-    """(atime, mtime); a time that is none is the beginning of time."""
-    value = int(mtime * 1_000_000_000) if 0 <= mtime < _LATEST else 0
-    return value, value
 
 
 def _copy(source: Readable, fd: int, offset: int, size: int) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zstandard
 
-from pyoci.mydocker import archives, errors, images, paths
+from pyoci.mydocker import archives, errors, images, paths, transfer
 from tests.mydocker.layers import add, blobs_of, config_of, digest, directory, member, symlink, tar
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ ONE = "1" * 64
 
 
 def read(data: bytes) -> io.BufferedReader:
-    return io.BufferedReader(io.BytesIO(data))  # type: ignore[arg-type]
+    return io.BufferedReader(io.BytesIO(data))
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_oci_layout_directory(store: images.Store, tmp_path: Path, suffix: str) 
         "size": len(manifest),
     }
     other = {**entry, "digest": "sha256:" + "0" * 64, "platform": {"os": "linux", "architecture": "s390x"}}
-    own = {**entry, "platform": {"os": "linux", "architecture": archives.transfer.own_platform().split("/")[1]}}
+    own = {**entry, "platform": {"os": "linux", "architecture": transfer.own_platform().split("/")[1]}}
     inner = json.dumps({"schemaVersion": 2, "manifests": [other, own]}).encode()
     index = {
         "schemaVersion": 2,
@@ -177,7 +177,7 @@ def test_nested_indexes_end(store: images.Store) -> None:
     for _ in range(8):
         blobs.append(data)
         kind = "application/vnd.oci.image.index.v1+json"
-        machine = {"os": "linux", "architecture": archives.transfer.own_platform().split("/")[1]}
+        machine = {"os": "linux", "architecture": transfer.own_platform().split("/")[1]}
         entry = {"mediaType": kind, "digest": digest(data), "size": len(data), "platform": machine}
         data = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
     with pytest.raises(errors.Hostile, match="too many indexes"):
@@ -186,7 +186,7 @@ def test_nested_indexes_end(store: images.Store) -> None:
 
 def test_decompression_bomb(places: paths.Paths) -> None:
     """A gigabyte of zeros in a megabyte: the limit counts what comes out."""
-    from pyoci.mydocker.untar import Limits
+    from pyoci.mydocker.tarread import Limits
 
     store = images.Store(places, Limits(size=10 << 20))
     bomb = gzip.compress(bytes(200 << 20), 9)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -108,7 +109,7 @@ def certificate(top: Path) -> None:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    servers = []
+    servers: list[Server] = []
 
     def start(*, tls: bool = False, login: bool = False) -> Server:
         top = tmp_path / f"registry{len(servers)}"
@@ -430,7 +431,7 @@ def test_secrecy() -> None:
     found = registry.Registry(Reference.parse("registry.test/a"))
     with pytest.raises(errors.RegistryError, match="not encrypted"):
         found._same_secrecy("http://elsewhere.test/token")
-    request = registry.urllib.request.Request("https://registry.test/v2/", headers={"Authorization": "x"})
+    request = urllib.request.Request("https://registry.test/v2/", headers={"Authorization": "x"})
     redirects = registry._Redirects()
     nothing: Any = None
     with pytest.raises(errors.RegistryError, match="not encrypted"):
@@ -442,8 +443,8 @@ def test_secrecy() -> None:
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("localhost", True), ("localhost:5000", True), ("127.1.2.3:80", True), ("[::1]:5000", True), ("registry.test", False),
-     ("127.0.0.1.evil.test", False), ("localhost.evil.test:5000", False), ("10.0.0.1", False)],
+    [("localhost", True), ("localhost:5000", True), ("127.1.2.3:80", True),
+     ("[::1]:5000", True), ("registry.test", False), ("127.0.0.1.evil.test", False), ("localhost.evil.test:5000", False), ("10.0.0.1", False)],
 )  # fmt: skip
 def test_loopback(host: str, expected: bool) -> None:
     assert auth.is_loopback(host) is expected

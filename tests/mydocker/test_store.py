@@ -114,8 +114,8 @@ def test_diff(store: images.Store) -> None:
         (root / "var").mkdir()
         (root / "var/b").write_text("again")
         assert store.diff(ONE) == [
-            ("C", "/etc"), ("D", "/etc/gone"), ("A", "/etc/new"), ("C", "/etc/passwd"), ("A", "/made"), ("A", "/made/in"),
-            ("C", "/var"), ("D", "/var/a"), ("C", "/var/b"),
+            ("C", "/etc"), ("D", "/etc/gone"), ("A", "/etc/new"), ("C", "/etc/passwd"), ("A", "/made"),
+            ("A", "/made/in"), ("C", "/var"), ("D", "/var/a"), ("C", "/var/b"),
         ]  # fmt: skip
         assert store.rootfs_size(ONE) > 0
     finally:

@@ -6,13 +6,13 @@ import io
 import os
 import stat
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyoci.mydocker import errors, streams, tree, untar
+from pyoci.mydocker import errors, streams, tarread, tree, untar
 from tests.mydocker.layers import directory, hard_link, member, symlink, tar
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Target:
     def unpack(self, data: bytes, **limits: int) -> untar.Unpacker:
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            unpacker = untar.Unpacker(fd, untar.Limits(**limits))
+            unpacker = untar.Unpacker(fd, tarread.Limits(**limits))
             unpacker.unpack(streams.HashingReader(io.BytesIO(data), "the layer", 1 << 30))
         finally:
             os.close(fd)
@@ -100,8 +100,8 @@ def test_odd_names(target: Target, name: str, where: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../outside/new", "a/../../outside/new", "..", "a/..", "/../outside/new", "a/" * 200 + "b", "n" * 256, ".wh...", ".wh..",
-     ".wh.", "a/.wh.../b", "a/.wh.b/c", "x" * 200 + "/" + "y/" * 3000],
+    ["../outside/new", "a/../../outside/new", "..", "a/..", "/../outside/new", "a/" * 200 + "b", "n" * 256, ".wh...",
+     ".wh..", ".wh.", "a/.wh.../b", "a/.wh.b/c", "x" * 200 + "/" + "y/" * 3000],
 )  # fmt: skip
 def test_bad_names(target: Target, name: str) -> None:
     with pytest.raises(errors.Hostile, match="cannot unpack"):
@@ -189,7 +189,7 @@ def test_bad_devices(target: Target, major: int, minor: int) -> None:
 
 def test_devices_of_an_ordinary_user(target: Target) -> None:
     fd = os.open(target.root, os.O_RDONLY)
-    unpacker = untar.Unpacker(fd, untar.Limits(), userns=True)
+    unpacker = untar.Unpacker(fd, tarread.Limits(), userns=True)
     unpacker.unpack(
         io.BytesIO(tar(member("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3), member("d/.wh..wh..opq")))
     )
@@ -224,7 +224,7 @@ def test_whiteouts(target: Target) -> None:
     assert os.getxattr(target.root / "there", OPAQUE) == b"y"
     assert os.getxattr(target.root / "again", OPAQUE) == b"y", "removed and made anew hides what was there"
     assert (target.root / "file").read_bytes() == b"f"
-    assert not [path for path in target.root.rglob(".wh.*")]
+    assert not list(target.root.rglob(".wh.*"))
 
 
 def test_xattrs(target: Target) -> None:
@@ -292,7 +292,7 @@ def test_bad_sparse(target: Target, entries: str) -> None:
     "fields",
     [{"uid": 0xFFFFFFFF}, {"gid": 1 << 40}, {"type": b"V"}, {"type": b"Z"}],
 )
-def test_bad_fields(target: Target, fields: dict[str, object]) -> None:
+def test_bad_fields(target: Target, fields: dict[str, Any]) -> None:
     with pytest.raises(errors.Hostile):
         target.unpack(tar(member("x", **fields)))
 
@@ -356,8 +356,9 @@ def test_ten_thousand_entries(target: Target) -> None:
 def test_duplicates(target: Target) -> None:
     """The last one wins, whatever kinds they are."""
     data = tar(
-        member("a", b"1"), directory("a"), member("a/b", b"2"), symlink("a", "nowhere"), member("a", b"3", mode=0o600),
-        directory("d/e/f"), member("d/e/f/g", b"4"), member("d/e", b"5"), directory("d", mode=0o700), member("d/h", b"6"),
+        member("a", b"1"), directory("a"), member("a/b", b"2"), symlink("a", "nowhere"), member("a", b"3"),
+        directory("d/e/f"), member("d/e/f/g", b"4"), member("d/e", b"5"), directory("d", mode=0o700),
+        member("d/h", b"6"),
     )  # fmt: skip
     target.unpack(data)
     assert (target.root / "a").read_bytes() == b"3"
