@@ -44,11 +44,38 @@ def test_parse(text: str, full: str, shown: str | None) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", ":", "/", "a//b", "/a", "a/", "A", "busybox:", "busybox:a b", "busybox:.a", "busybox@sha256:12", "a@",
-        "-a", "a-", "../etc", "../../etc", "a/../b", "a___b", "a..b", "http://host/a", "host:port/a", "a:b:c", "a\nb", "a\x00",
-        "ä", "busybox:" + "a" * 129, "a" * 256, "a/" * 600, "[::1/a", "x.y:99999999/a",
+        "",
+        ":",
+        "/",
+        "a//b",
+        "/a",
+        "a/",
+        "A",
+        "busybox:",
+        "busybox:a b",
+        "busybox:.a",
+        "busybox@sha256:12",
+        "a@",
+        "-a",
+        "a-",
+        "../etc",
+        "../../etc",
+        "a/../b",
+        "a___b",
+        "a..b",
+        "http://host/a",
+        "host:port/a",
+        "a:b:c",
+        "a\nb",
+        "a\x00",
+        "ä",
+        "busybox:" + "a" * 129,
+        "a" * 256,
+        "a/" * 600,
+        "[::1/a",
+        "x.y:99999999/a",
     ],
-)  # fmt: skip
+)
 def test_refused(text: str) -> None:
     with pytest.raises(InvalidReference):
         Reference.parse(text)

@@ -443,9 +443,17 @@ def test_secrecy() -> None:
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("localhost", True), ("localhost:5000", True), ("127.1.2.3:80", True),
-     ("[::1]:5000", True), ("registry.test", False), ("127.0.0.1.evil.test", False), ("localhost.evil.test:5000", False), ("10.0.0.1", False)],
-)  # fmt: skip
+    [
+        ("localhost", True),
+        ("localhost:5000", True),
+        ("127.1.2.3:80", True),
+        ("[::1]:5000", True),
+        ("registry.test", False),
+        ("127.0.0.1.evil.test", False),
+        ("localhost.evil.test:5000", False),
+        ("10.0.0.1", False),
+    ],
+)
 def test_loopback(host: str, expected: bool) -> None:
     assert auth.is_loopback(host) is expected
 
