@@ -197,7 +197,8 @@ int op_ctty(struct ctx *ctx, const struct op *op)
 {
 	(void)ctx;
 	(void)op;
-	return ioctl(0, TIOCSCTTY, 0) < 0 ? -errno : 0;
+	/* EIO: whoever got the other end has closed it already, and there is no terminal any more */
+	return ioctl(0, TIOCSCTTY, 0) < 0 && errno != EIO ? -errno : 0;
 }
 
 /* -- tmpcopyup ------------------------------------------------------------------------------- */
