@@ -24,6 +24,7 @@ class Place:
 
     rootfs: the mounted root; directory: of hosts, resolv.conf, hostname; user: whom it runs as
     joins: {"network" | "pid" | "ipc" | "uts": path of a namespace to join}
+    shm: directory that is its /dev/shm, "" for a new one
     swap: whether the kernel limits swap; init: path of an init program of the host, for --init
     rootless: whether the caller is root of a user namespace only
     """
@@ -35,6 +36,7 @@ class Place:
         self.joins: dict[str, str] = {}
         self.swap = True
         self.init = ""
+        self.shm = ""
         self.rootless = False
 
 
@@ -163,8 +165,8 @@ def _bind(destination: str, source: str, mode: str) -> dict[str, Any]:
 def _shm(host: dict[str, Any], place: Place) -> dict[str, Any]:
     if host["ipc"] == "host":
         return _bind("/dev/shm", "/dev/shm", "rw")
-    if "ipc" in place.joins:  # .../proc/PID/ns/ipc: that container's /dev/shm
-        return _bind("/dev/shm", f"{place.joins['ipc'].rpartition('/ns/')[0]}/root/dev/shm", "rw")
+    if place.shm:
+        return _bind("/dev/shm", place.shm, "rw")
     options = ["nosuid", "noexec", "nodev", "mode=1777", f"size={host['shm_size']}"]
     return {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": options}
 

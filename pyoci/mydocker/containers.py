@@ -137,7 +137,19 @@ class Container:
             return State("created", 0, facts)
         if facts["finished"] is None:
             facts["exit_code"], facts["finished"] = self.exit_file() or (UNKNOWN_EXIT, now())
+            facts["restarting"] = self._about_to_restart(State("exited", 0, facts))
         return State("restarting" if facts["restarting"] else "exited", 0, facts)
+
+    def _about_to_restart(self, state: State) -> bool:
+        """Its monitor has yet to look at what its policy says, and will find a reason to."""
+        from pyoci.mydocker import restart
+
+        try:
+            with open(f"/proc/{state.conmon}/cmdline", "rb") as file:
+                watched = self.id.encode() in file.read().split(b"\0")
+        except OSError:
+            return False
+        return watched and restart.delay(self.host["restart"], state) is not None
 
     @property
     def status(self) -> str:

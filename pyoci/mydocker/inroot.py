@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 
-_OPENAT2 = 437  # on every architecture
-_RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 0x02, 0x10
-_libc = ctypes.CDLL(None, use_errno=True)
+from pyoci.mydocker import calls
 
 
-class _How(ctypes.Structure):
-    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
-
-
-def open(root: int, path: str, flags: int = os.O_RDONLY, mode: int = 0) -> int:
+def open(root: int, path: str, flags: int = os.O_RDONLY) -> int:
     """A descriptor of `path` as a process whose root is the directory `root` would see it.  Raises OSError."""
-    flags |= os.O_CLOEXEC
-    how = _How(flags, mode if flags & os.O_CREAT else 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
-    fd: int = _libc.syscall(_OPENAT2, root, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
-    if fd < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
-    return fd
+    return calls.open_in_root(root, os.fsencode(path), flags | os.O_CLOEXEC)
 
 
 def open_directory(path: str) -> int:

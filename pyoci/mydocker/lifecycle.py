@@ -14,6 +14,7 @@ import time
 
 import pyoci
 from pyoci.mydocker import (
+    calls,
     config,
     containers,
     errors,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pyoci.mydocker.containers import Container
 
 _INITS = ("/usr/bin/tini-static", "/usr/bin/catatonit", "/usr/libexec/podman/catatonit", "/usr/bin/docker-init")
+_SHM_FLAGS = 0x2 | 0x4 | 0x8  # MS_NOSUID, MS_NODEV, MS_NOEXEC
 _DEATH = 10.0  # seconds after SIGKILL
 _SWAP_FILES = ("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "/sys/fs/cgroup/cgroup.controllers")
 
@@ -69,6 +71,10 @@ def _start(container: Container, ready: Callable[[], None] | None) -> None:
     rootfs = _mount(container)
     made = make_config(container, rootfs)
     watcher = monitor.Monitor(container)
+    watcher.prepare()
+    if container.host["ipc"] == "shareable":
+        os.mkdir(f"{container.run}/shm", 0o700)
+        calls.mount("shm", f"{container.run}/shm", "tmpfs", _SHM_FLAGS, f"mode=1777,size={container.host['shm_size']}")
     pid = watcher.create(made)
     _connect(container, pid)
     if ready:
@@ -102,6 +108,7 @@ def make_config(container: Container, rootfs: str) -> dict[str, Any]:
         os.close(root)
     place = config.Place(rootfs, container.directory, user)
     place.joins = _joins(container)
+    place.shm = _shm(container)
     place.swap = bool(host["memory_swap"]) or _limits_swap()
     place.rootless = rootless.active()
     if host["init"]:
@@ -131,8 +138,21 @@ def _joins(container: Container) -> dict[str, str]:
             pid = other.state().pid
             if not pid:
                 raise errors.Conflict(f"cannot join {option} of a non running container: {other.id}", code=125)
+            if kind == "ipc" and other.host["ipc"] != "shareable":
+                raise errors.Conflict(
+                    f"can not join IPC of container {other.id}: non-shareable IPC",
+                    hint="run that container with --ipc shareable",
+                    code=125,
+                )
             found[kind] = f"/proc/{pid}/ns/{file}"
     return found
+
+
+def _shm(container: Container) -> str:
+    """The directory that containers with one ipc namespace share as /dev/shm; "" for one of its own."""
+    mode, _, name = container.host["ipc"].partition(":")
+    owner = containers.find(container.paths, name) if mode == "container" else container
+    return f"{owner.run}/shm" if mode in ("container", "shareable") else ""
 
 
 def _limits_swap() -> bool:
@@ -165,16 +185,18 @@ def _connect(container: Container, pid: int) -> None:
 def finish(container: Container) -> containers.State:
     """Write down how it ended, and let go of what it used; nothing is done to one that runs.  Gives its state."""
     with container.lock():
-        state = container.state()
-        if not state.alive:
-            _clean(container)
-            if state.started and not container.facts()["finished"]:
-                container.save_facts(finished=state.finished, exit_code=state.exit_code, oom=_out_of_memory(container))
-        return container.state()
+        return _finish(container)
 
 
-def _out_of_memory(container: Container) -> bool:
-    return os.path.exists(f"{container.run}/oom")  # conmon makes it in its bundle
+def _finish(container: Container, **facts: Any) -> containers.State:
+    """facts: what else to write down; the caller holds the lock."""
+    state = container.state()
+    if not state.alive:
+        _clean(container)
+        if state.started and not container.facts()["finished"]:
+            facts |= {"exit_code": state.exit_code, "oom": os.path.exists(f"{container.run}/oom")}  # conmon's file
+            container.save_facts(finished=state.finished, **facts)
+    return container.state()
 
 
 def _clean(container: Container) -> None:
@@ -184,6 +206,8 @@ def _clean(container: Container) -> None:
     except pyoci.NotFound:
         pass
     slirp.stop(container)
+    if os.path.ismount(f"{container.run}/shm"):
+        calls.umount(f"{container.run}/shm")
     if os.path.isdir(container.paths.networks):
         networks.Networks(container.paths).disconnect(container.id)
     images.Store(container.paths).unmount(container.id)
@@ -197,15 +221,15 @@ def exited(container: Container, run: str) -> None:
     with container.lock():
         if container.facts()["run"] != run:
             return
-    state = finish(container)
+        before = container.state()
+        delay = restart.delay(container.host["restart"], before) if before.started and not before.alive else None
+        state = _finish(container, restarting=delay is not None)
     if state.alive or not state.started:
         return
-    if container.host.get("auto_remove"):
+    if container.host["auto_remove"]:
         remove(container)
-        return
-    delay = restart.delay(container.host["restart"], state)
-    if delay is not None:
-        restart.later(container, state, delay)
+    elif delay is not None:
+        restart.later(container, delay)
 
 
 # -- signals ----------------------------------------------------------------------------------

@@ -68,15 +68,18 @@ class Monitor:
 
     # -- starting -------------------------------------------------------------------------------
 
+    def prepare(self) -> None:
+        """An empty RUN/ID; nothing of an earlier run is mounted there any more."""
+        shutil.rmtree(self.run, ignore_errors=True)
+        records.remove(self.container.exit_path)
+        os.makedirs(os.path.dirname(self.container.exit_path), 0o700, exist_ok=True)
+        os.mkdir(self.run, 0o711)
+
     def create(self, config: dict[str, Any]) -> int:
         """Start conmon, which lets the runtime create the container; gives the pid of its init.
 
         Raises errors.Error with the runtime's own words, and 127, 126 or 125 as docker has them.
         """
-        shutil.rmtree(self.run, ignore_errors=True)
-        records.remove(self.container.exit_path)
-        os.makedirs(os.path.dirname(self.container.exit_path), 0o700, exist_ok=True)
-        os.mkdir(self.run, 0o711)
         records.write(f"{self.run}/config.json", config)
         held = self._start_log()
         reading, writing = os.pipe()

@@ -47,10 +47,8 @@ def count(state: State) -> int:
     return 0 if ran > _HEALTHY else state.restarts
 
 
-def later(container: Container, state: State, seconds: float) -> None:
+def later(container: Container, seconds: float) -> None:
     """Leave a process behind that starts it after a while."""
-    with container.lock():
-        container.save_facts(restarting=True)
     subprocess.Popen(
         monitor.own_command(container.paths, "_restart", container.id, str(seconds)),
         stdin=subprocess.DEVNULL,

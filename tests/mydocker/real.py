@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from pyoci.mydocker import paths
 
 
+def children() -> list[int]:
+    """The children of this process, dead ones too."""
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
 class Docker:
     """mydocker on one store, in one network namespace."""
 
@@ -110,7 +115,9 @@ class Docker:
         """Remove every container; gives what is left after that."""
         ids = self("ps", "-aq", "--no-trunc").out.split()
         if ids:
-            self("rm", "-f", "-v", *ids)
+            removing = self.popen("rm", "-f", "-v", *ids, stdout=subprocess.DEVNULL)
+            # what `exec -d` left is our child now, and ends its pid namespace only when it is reaped
+            harness.until(lambda: self._reap(removing), "rm -f", 30)
         left: list[str] = []
         deadline = time.monotonic() + 5
         while (left := self.leftovers()) and time.monotonic() < deadline:
@@ -122,6 +129,12 @@ class Docker:
         self.holder.wait()
         harness.children()
         return left
+
+    def _reap(self, known: subprocess.Popen[str]) -> bool:
+        for pid in set(children()) - {known.pid, self.holder.pid}:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        return known.poll() is not None
 
     def leftovers(self) -> list[str]:
         """Everything a container could have left."""

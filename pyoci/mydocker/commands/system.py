@@ -7,7 +7,7 @@ import os
 import click
 
 import pyoci
-from pyoci.mydocker import cli, containers, images, lifecycle, networks, options, show, tree, users_of
+from pyoci.mydocker import cli, containers, images, lifecycle, networks, options, restart, show, tree, users_of
 from pyoci.mydocker.commands import volume
 from pyoci.mydocker.volumes import Volumes
 
@@ -58,6 +58,12 @@ def _row(what: str, total: int, active: int, sizes: dict[str, int], kept: set[st
     free = sum(size for name, size in sizes.items() if name not in kept)
     whole = sum(sizes.values())
     return [what, str(total), str(active), show.size(whole), f"{show.size(free)} ({100 * free // (whole or 1)}%)"]
+
+
+@command.command("unit")
+def unit() -> None:
+    """Print a systemd unit that starts, at boot, what restart policies want to run."""
+    print(restart.unit(cli.paths()), end="")
 
 
 @command.command("prune")

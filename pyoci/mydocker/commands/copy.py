@@ -1,0 +1,37 @@
+"""mydocker cp."""
+
+from __future__ import annotations
+
+import click
+
+from pyoci.mydocker import cli, containers, copying, errors, options
+
+
+@options.command("cp")
+@options.option("-a", "--archive", is_flag=True, help="Keep owners")
+@options.option("-L", "--follow-link", is_flag=True, help="Copy what a link at SOURCE leads to")
+@click.argument("source", metavar="[CONTAINER:]SOURCE")
+@click.argument("target", metavar="[CONTAINER:]TARGET")
+def command_cp(source: str, target: str, archive: bool, follow_link: bool) -> None:
+    """Copy files from a container or to one; SOURCE/. is what is in a directory."""
+    origin, goal = _split(source), _split(target)
+    if bool(origin[0]) == bool(goal[0]):
+        raise errors.UsageError("one of the two is in a container: CONTAINER:PATH", code=1)
+    if "-" in (origin[1], goal[1]):
+        raise errors.UsageError("cp copies files, not archives", hint="see export, and exec -i with tar", code=1)
+    container = containers.find(cli.paths(), origin[0] or goal[0])
+    with copying.root_of(container) as root:
+        copying.copy(
+            copying.Side(root if origin[0] else -1, origin[1]),
+            copying.Side(root if goal[0] else -1, goal[1]),
+            owner=archive,
+            follow=follow_link,
+        )
+
+
+def _split(text: str) -> tuple[str, str]:
+    """CONTAINER and path; no container for /a:b and ./a:b."""
+    name, colon, path = text.partition(":")
+    if not colon or text.startswith(("/", ".")):
+        return "", text
+    return name, path if path.startswith("/") else f"/{path}"

@@ -1,0 +1,218 @@
+"""cp: files between the host and a container, whose side is hostile and may change meanwhile.
+
+Both sides are walked by descriptors: a directory is opened without following a link in its place, and a path of the
+container is resolved as the container would, below its root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+from pyoci.mydocker import errors, images, inroot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyoci.mydocker.containers import Container
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 1 << 20
+_DEEPEST = 500
+
+
+@contextlib.contextmanager
+def root_of(container: Container) -> Iterator[int]:
+    """A descriptor of a container's root: as it sees it when it runs, else mounted for the time being."""
+    pid = container.state().pid
+    if pid:
+        fd = inroot.open_directory(f"/proc/{pid}/root")
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+        return
+    with container.lock():
+        store = images.Store(container.paths)
+        fd = inroot.open_directory(store.mount_again(container.id))
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+            store.unmount(container.id)
+
+
+class Side:
+    """A path on one side.  root: a descriptor for the container's, -1 for the host's; text: as it was given."""
+
+    def __init__(self, root: int, text: str) -> None:
+        self.root = root
+        self.text = text
+
+    def open(self, path: str, flags: int) -> int:
+        """Raises OSError."""
+        if self.root < 0:
+            return os.open(path, flags | os.O_CLOEXEC)
+        return inroot.open(self.root, path, flags)
+
+    def parent(self, path: str) -> tuple[int, str]:
+        """A descriptor of the directory that `path` lies in, and its last name.  Raises errors.NotFound."""
+        head, _, name = path.rstrip("/").rpartition("/")
+        if name in ("", ".", ".."):
+            raise errors.UsageError(f"{self.text}: names no file", code=1)
+        try:
+            return self.open(
+                head or ("/" if path.startswith("/") or self.root >= 0 else "."), os.O_RDONLY | os.O_DIRECTORY
+            ), name
+        except OSError as error:
+            raise errors.NotFound(f"{self.text}: {error.strerror}") from None
+
+    def directory(self, path: str) -> int:
+        """A descriptor of a directory, links followed; -1 when it is none, or not there."""
+        try:
+            return self.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return -1
+
+
+def copy(source: Side, target: Side, *, owner: bool, follow: bool) -> None:
+    """As docker cp: into a directory that is there, as the name that is not; SOURCE/. is what is in it.
+
+    owner: keep owners (-a); follow: SOURCE itself may be a link (-L).  Raises errors.Error.
+    """
+    contents = source.text.endswith("/.") or source.text in (".", "/")
+    into = target.directory(target.text)
+    try:
+        if contents:
+            _copy_contents(source, target, into, owner)
+            return
+        parent, name = source.parent(source.text)
+        if follow:
+            os.close(parent)
+            parent, name = source.parent(_followed(source))
+        try:
+            if into >= 0:
+                _entry(parent, name, into, name, owner, 0)
+            elif target.text.endswith("/"):
+                raise errors.NotFound(f"{target.text}: no such directory")
+            else:
+                onto, new = target.parent(target.text)
+                try:
+                    _entry(parent, name, onto, new, owner, 0)
+                finally:
+                    os.close(onto)
+        finally:
+            os.close(parent)
+    except OSError as error:
+        raise errors.Error(f"cannot copy {source.text}: {error.filename or ''} {error.strerror}") from None
+    finally:
+        if into >= 0:
+            os.close(into)
+
+
+def _followed(source: Side) -> str:
+    """The path that a link of the source's leads to, in the end."""
+    fd = source.open(source.text, os.O_PATH)
+    try:
+        found = os.readlink(f"/proc/self/fd/{fd}")
+        root = os.readlink(f"/proc/self/fd/{source.root}") if source.root >= 0 else ""
+    finally:
+        os.close(fd)
+    return found if root in ("", "/") else found.removeprefix(root)
+
+
+def _copy_contents(source: Side, target: Side, into: int, owner: bool) -> None:
+    found = source.directory(source.text)
+    if found < 0:
+        raise errors.NotFound(f"{source.text}: no such directory")
+    made = -1
+    try:
+        if into < 0:
+            onto, new = target.parent(target.text)
+            try:
+                os.mkdir(new, 0o755, dir_fd=onto)
+                into = made = os.open(new, _DIRECTORY, dir_fd=onto)
+            finally:
+                os.close(onto)
+        for name in os.listdir(found):
+            _entry(found, name, into, name, owner, 1)
+    finally:
+        os.close(found)
+        if made >= 0:
+            os.close(made)
+
+
+def _entry(parent: int, name: str, onto: int, new: str, owner: bool, depth: int) -> None:
+    """One file, link or directory with all below it."""
+    if depth > _DEEPEST:
+        raise errors.Hostile(f"directories are nested more than {_DEEPEST} deep")
+    info = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if stat.S_ISDIR(info.st_mode):
+        _directory(parent, name, onto, new, owner, depth)
+    elif stat.S_ISREG(info.st_mode):
+        _file(parent, name, onto, new)
+    elif stat.S_ISLNK(info.st_mode):
+        link = os.readlink(name, dir_fd=parent)
+        _clear(onto, new)
+        os.symlink(link, new, dir_fd=onto)
+    else:
+        return  # devices, sockets and pipes are not data
+    if owner:
+        os.chown(new, info.st_uid, info.st_gid, dir_fd=onto, follow_symlinks=False)
+    if not stat.S_ISLNK(info.st_mode):
+        _finish(onto, new, info)
+
+
+def _finish(onto: int, new: str, info: os.stat_result) -> None:
+    """Mode and times, of what was made and nothing that has come in its place."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    fd = os.open(new, flags, dir_fd=onto)
+    try:
+        os.fchmod(fd, stat.S_IMODE(info.st_mode) & 0o1777)  # set-id bits are for owners that were not kept
+        os.utime(fd, ns=(info.st_atime_ns, info.st_mtime_ns))
+    finally:
+        os.close(fd)
+
+
+def _directory(parent: int, name: str, onto: int, new: str, owner: bool, depth: int) -> None:
+    found = os.open(name, _DIRECTORY, dir_fd=parent)
+    try:
+        try:
+            os.mkdir(new, 0o700, dir_fd=onto)
+        except FileExistsError:
+            pass
+        made = os.open(new, _DIRECTORY, dir_fd=onto)
+        try:
+            for below in os.listdir(found):
+                _entry(found, below, made, below, owner, depth + 1)
+        finally:
+            os.close(made)
+    finally:
+        os.close(found)
+
+
+def _file(parent: int, name: str, onto: int, new: str) -> None:
+    reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        if not stat.S_ISREG(os.fstat(reading).st_mode):  # exchanged meanwhile
+            return
+        _clear(onto, new)
+        writing = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=onto)
+        try:
+            while data := os.read(reading, _CHUNK):
+                while data:
+                    data = data[os.write(writing, data) :]
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)
+
+
+def _clear(onto: int, new: str) -> None:
+    """Nothing in the way; a directory is."""
+    try:
+        os.unlink(new, dir_fd=onto)
+    except FileNotFoundError:
+        return
