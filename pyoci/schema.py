@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from pyoci import errors, json, spec, spec_cross, spec_kinds, spec_rules
+from pyoci import cold, errors, json, spec, spec_cross, spec_kinds, spec_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,12 +51,34 @@ def explain(value: Any, part: str = "config") -> list[errors.Fault]:
     return list({**known, **faults}.values())
 
 
+def unknown(config: Any) -> list[errors.Fault]:
+    """The properties that the runtime-spec does not have: ignored (row L23), and often a slip of the pen."""
+    document = load()
+    found: list[errors.Fault] = []
+    todo: list[tuple[Any, Any, tuple[str | int, ...]]] = [(config, document["$defs"]["config"], ())]
+    while todo and len(found) < spec_rules.MAX_FAULTS:
+        value, node, place = todo.pop()
+        while "$ref" in node and "properties" not in node and "items" not in node:
+            node = document["$defs"][node["$ref"].rpartition("/")[2]]
+        if isinstance(value, list):
+            todo += [(item, node.get("items", {}), (*place, index)) for index, item in enumerate(value)]
+        for name, item in value.items() if isinstance(value, dict) else ():
+            if name in node.get("properties", {}):
+                todo.append((item, node["properties"][name], (*place, name)))
+            elif "properties" in node:
+                hint = spec_rules.mean(name, node["properties"])
+                found.append(errors.Fault(spec.pointer(*place, name), "is not known, and ignored", hint))
+            elif isinstance(node.get("additionalProperties"), dict):
+                todo.append((item, node["additionalProperties"], (*place, name)))
+    return sorted(found, key=lambda fault: fault.where)
+
+
 def validator(part: str = "config") -> Any:
     """The jsonschema validator of a part, with the keywords and the strict integers of schema.json."""
     if part not in _validators:
         try:
-            import jsonschema
-        except ImportError:
+            jsonschema = cold.load("jsonschema")
+        except errors.SetupError:
             raise errors.Error("the package jsonschema is missing", hint="pip install jsonschema") from None
         checker = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
         keywords = {"required": _required, "x-rule": _rule, "x-maxBytes": _max_bytes}

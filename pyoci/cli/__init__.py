@@ -36,6 +36,7 @@ VERBS = {
     "resume": "let a paused container go on",
     "spec": "write a config.json to begin with",
     "plan": "print what create would do with a bundle",
+    "validate": "tell every fault of a config.json",
     "features": "print what pyoci can do on this machine, as JSON",
     "info": "print what pyoci finds on this machine",
     "completion": "print the completion of the command line for a shell",

@@ -1,0 +1,166 @@
+"""pyoci validate: every fault of a config.json at once, and what this machine lacks for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyoci import cli, errors, json, schema, spec
+from pyoci.cli import options
+from pyoci.cli.options import Option
+from pyoci.host import lacks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ARGS = ("[BUNDLE|FILE|-]",)
+OPTIONS = (Option("json", "print JSON"),)
+HELP = """\
+BUNDLE is a directory with a config.json (default: the current directory), FILE a config.json, - the standard input.
+Faults come with their place (a JSON pointer), the section of the specification, and a hint.  What this machine lacks
+for the config, properties that are not known and deprecated ones are warnings.
+The exit status is 0 when there are no faults, 1 when there are.
+"""
+MAX_SIZE = 16 << 20  # bytes, as for create
+
+# where a property is explained: the longest prefix counts
+SECTIONS = {
+    "": "config.md",
+    "/ociVersion": "config.md#specification-version",
+    "/root": "config.md#root",
+    "/mounts": "config.md#mounts",
+    "/process": "config.md#process",
+    "/process/user": "config.md#user",
+    "/process/rlimits": "config.md#posix-process",
+    "/process/capabilities": "config.md#linux-process",
+    "/process/apparmorProfile": "config.md#linux-process",
+    "/process/selinuxLabel": "config.md#linux-process",
+    "/process/noNewPrivileges": "config.md#linux-process",
+    "/process/oomScoreAdj": "config.md#linux-process",
+    "/process/scheduler": "config.md#linux-process",
+    "/process/ioPriority": "config.md#linux-process",
+    "/process/execCPUAffinity": "config.md#linux-process",
+    "/hostname": "config.md#hostname",
+    "/domainname": "config.md#domainname",
+    "/hooks": "config.md#posix-platform-hooks",
+    "/annotations": "config.md#annotations",
+    "/linux": "config-linux.md",
+    "/linux/namespaces": "config-linux.md#namespaces",
+    "/linux/uidMappings": "config-linux.md#user-namespace-mappings",
+    "/linux/gidMappings": "config-linux.md#user-namespace-mappings",
+    "/linux/timeOffsets": "config-linux.md#offset-for-time-namespace",
+    "/linux/devices": "config-linux.md#devices",
+    "/linux/netDevices": "config-linux.md#network-devices",
+    "/linux/cgroupsPath": "config-linux.md#cgroups-path",
+    "/linux/resources": "config-linux.md#control-groups",
+    "/linux/resources/devices": "config-linux.md#allowed-device-list",
+    "/linux/resources/memory": "config-linux.md#memory",
+    "/linux/resources/cpu": "config-linux.md#cpu",
+    "/linux/resources/blockIO": "config-linux.md#block-io",
+    "/linux/resources/hugepageLimits": "config-linux.md#huge-page-limits",
+    "/linux/resources/network": "config-linux.md#network",
+    "/linux/resources/pids": "config-linux.md#pids",
+    "/linux/resources/rdma": "config-linux.md#rdma",
+    "/linux/resources/unified": "config-linux.md#unified",
+    "/linux/intelRdt": "config-linux.md#intelrdt",
+    "/linux/memoryPolicy": "config-linux.md#memory-policy",
+    "/linux/sysctl": "config-linux.md#sysctl",
+    "/linux/seccomp": "config-linux.md#seccomp",
+    "/linux/rootfsPropagation": "config-linux.md#rootfs-mount-propagation",
+    "/linux/maskedPaths": "config-linux.md#masked-paths",
+    "/linux/readonlyPaths": "config-linux.md#readonly-paths",
+    "/linux/mountLabel": "config-linux.md#mount-label",
+    "/linux/personality": "config-linux.md#personality",
+}
+DEPRECATED = {
+    "/hooks/prestart": "use createRuntime, createContainer or startContainer",
+    "/linux/resources/memory/kernel": "the kernel ignores it since Linux 5.16",
+    "/linux/resources/memory/kernelTCP": "cgroup v2 does not have it",
+}
+
+
+def run(given: options.Parsed, opts: options.Parsed) -> int:
+    """Print what was found."""
+    faults, warnings = examine(opts.args[0] if opts.args else ".")
+    if opts.flag("json"):
+        found = {"valid": not faults, "faults": as_dicts(faults), "warnings": as_dicts(warnings)}
+        cli.write(json.dumps(found, indent=2) + "\n")
+    else:
+        cli.write("".join([*map(entry, faults), *(f"warning: {entry(fault)}" for fault in warnings)]) or "valid\n")
+    return int(bool(faults))
+
+
+def examine(place: str) -> tuple[list[errors.Fault], list[errors.Fault]]:
+    """Every fault, and every warning, of a bundle, a file or "-".  Raises errors.SetupError when it cannot be read."""
+    directory = place if place != "-" and os.path.isdir(place) else ""
+    try:
+        config = json.loads(read(os.path.join(directory, "config.json") if directory else place), "config.json")
+    except errors.InvalidConfig as error:
+        return list(error.faults) or [errors.Fault(error.where, error.message, error.hint)], []
+    faults, warnings = explain(config)
+    if directory and not faults:
+        root = os.path.join(directory, config["root"]["path"])
+        if not os.path.isdir(root):
+            faults.append(errors.Fault("/root/path", f"root file system {errors.one_line(root)}: not a directory"))
+    if not faults:
+        warnings += lacks.check(config)
+    if isinstance(config, dict):
+        warnings += [fault for fault in schema.unknown(config) if fault.where not in {f.where for f in faults}]
+        warnings += [
+            errors.Fault(where, "is deprecated", hint) for where, hint in DEPRECATED.items() if at(config, where)
+        ]
+    return faults, warnings
+
+
+def explain(config: Any) -> tuple[list[errors.Fault], list[errors.Fault]]:
+    """The faults at length; without jsonschema in short, with a warning that says so."""
+    try:
+        return schema.explain(config), []
+    except errors.Error as error:
+        return spec.check(config), [
+            errors.Fault("", f"{error.message}: what a property is for is not told", error.hint)
+        ]
+
+
+def at(config: Any, where: str) -> Any:
+    """What is at a JSON pointer (of plain names), None when nothing is."""
+    for name in where[1:].split("/"):
+        config = config.get(name) if isinstance(config, dict) else None
+    return config
+
+
+def read(path: str) -> bytes:
+    """The bytes of a file or, for "-", of the standard input.  Raises errors.SetupError, errors.InvalidConfig."""
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(MAX_SIZE + 1)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(MAX_SIZE + 1)
+    except OSError as error:
+        raise errors.SetupError(f"cannot read {path}: {errors.errno_text(error.errno or 0)}") from None
+    if len(data) > MAX_SIZE:
+        raise errors.InvalidConfig(f"is larger than {MAX_SIZE >> 20} MiB")
+    return data
+
+
+def section(where: str) -> str:
+    """The part of the runtime-spec that a JSON pointer is about."""
+    prefix = where
+    while prefix not in SECTIONS:
+        prefix = prefix.rpartition("/")[0]
+    return SECTIONS[prefix]
+
+
+def entry(fault: errors.Fault) -> str:
+    """A fault for reading: the place, the fault, then indented the hint and the section."""
+    lines = [f"{fault.where or '/'}: {fault.message}"]
+    if fault.hint:
+        lines.append(f"    hint: {fault.hint}")
+    return "\n".join([*lines, f"    see {section(fault.where)}", ""])
+
+
+def as_dicts(faults: list[errors.Fault]) -> list[dict[str, str]]:
+    """Faults for programs."""
+    return [{"where": f.where, "message": f.message, "hint": f.hint, "spec": section(f.where)} for f in faults]
