@@ -124,6 +124,11 @@ def main(args: Sequence[str]) -> int:
             raise
         say(str(error))
         return error.code
+    except ModuleNotFoundError as error:  # zstandard, rich, pyroute2
+        if debug:
+            raise
+        say(f"the Python package {error.name} is missing; hint: install pyoci with pip, which brings it")
+        return 1
     except BrokenPipeError:
         return _broken_pipe()
     except OSError as error:

@@ -114,6 +114,21 @@ def test_by_symlink(installed: Path, hostile: Path) -> None:
     assert version(hostile / "runc", hostile, {})[0].startswith("pyoci version ")
 
 
+def test_mydocker(made: Path, hostile: Path) -> None:
+    """The front end beside it, with the packages it needs, and as deaf to the caller's directory."""
+    env = {"PYTHONPATH": str(hostile), "HOME": str(hostile)}
+    command = [made.with_name("mydocker"), "--version"]
+    done = subprocess.run(command, cwd=hostile, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("mydocker version "), done.stderr
+
+
+def test_mydocker_without_its_packages(wheel: Path) -> None:
+    """A sentence, and no traceback."""
+    done = subprocess.run([wheel.with_name("mydocker")], env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("mydocker: the Python package click is missing; hint: ")
+
+
 def test_nsexec_is_in_the_package(installed: Path) -> None:
     """The same binary once more, where the runtime takes it from."""
     (nsexec,) = (path for path in installed.parents[1].rglob("nsexec") if path.parent.name == "libexec")
