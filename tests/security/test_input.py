@@ -111,7 +111,8 @@ VALUES = [
     ("/process/user/uid", 2**32), ("/process/user/gid", 1e3), ("/process/user/additionalGids", [2**32]),
     ("/process/terminal", 1), ("/process/noNewPrivileges", "true"), ("/process/args", "sh"), ("/process/args", [1]),
     ("/process/args/0", "a\0b"), ("/process/cwd", "relative"), ("/process/cwd", "/a\0b"), ("/process/env/0", "A\0=b"),
-    ("/process/env/0", 5), ("/hostname", "a\nb"), ("/hostname", "a\0b"), ("/hostname", "x" * 65), ("/root/path", "a\0b"),
+    ("/process/env/0", 5), ("/hostname", "a\nb"), ("/hostname", "a\0b"), ("/hostname", "x" * 65),
+    ("/root/path", "a\0b"),
     ("/root/readonly", 1), ("/mounts/0/destination", "/a\0b"), ("/mounts/0/options", "ro"), ("/mounts/0/options", [1]),
     ("/mounts/0/source", "a\0b"), ("/linux/sysctl", {"net.x\ny": "1"}), ("/linux/sysctl", {"kernel.msgmax": "1\0"}),
     ("/linux/sysctl", {"kernel.msgmax": 5}), ("/linux/cgroupsPath", "a\0b"), ("/linux/cgroupsPath", 7),
@@ -125,7 +126,8 @@ VALUES = [
     ("/hooks", {"prestart": [{"path": "/bin/true", "timeout": 0}]}), ("/ociVersion", 1), ("/ociVersion", "one"),
     ("/process", []), ("/linux", "x"), ("/mounts", {}), ("/process/rlimits/0/soft", -1),
     ("/process/rlimits/0/hard", 2**64), ("/process/capabilities", ["CAP_KILL"]), ("/process/oomScoreAdj", 10**6),
-    ("/linux/seccomp", {"defaultAction": "NOPE"}), ("/linux/uidMappings", [{"containerID": -1, "hostID": 0, "size": 1}]),
+    ("/linux/seccomp", {"defaultAction": "NOPE"}),
+    ("/linux/uidMappings", [{"containerID": -1, "hostID": 0, "size": 1}]),
 ]  # fmt: skip
 
 
