@@ -250,7 +250,12 @@ def userns_remap(engine: Docker) -> None:
     try:
         other.serve()
         other("import", "-c", "CMD /bin/sh", str(engine.image), IMAGE)
-        assert other.sh("", "cat /proc/self/uid_map; touch /x && stat -c %u /x").out.split() == ["0", "200000", "65536", "0"]
+        assert other.sh("", "cat /proc/self/uid_map; touch /x && stat -c %u /x").out.split() == [
+            "0",
+            "200000",
+            "65536",
+            "0",
+        ]
         name = other.start()
         assert Path(f"/proc/{other.pid(name)}").stat().st_uid == 200000
         assert other.out("exec", name, "id", "-u") == "0"
@@ -291,7 +296,9 @@ def network_alias(engine: Docker) -> None:
     engine("network", "create", "aliasnet")
     try:
         name = engine.new_name()
-        engine("run", "-d", "--name", name, "--network", "aliasnet", "--network-alias", "kernel", IMAGE, "sleep", "1000")
+        engine(
+            "run", "-d", "--name", name, "--network", "aliasnet", "--network-alias", "kernel", IMAGE, "sleep", "1000"
+        )
         assert "Address" in engine.sh("--network aliasnet", "nslookup kernel").out
     finally:
         engine("rm", "-f", *engine.made, code=None)
@@ -305,16 +312,6 @@ def network_fixed_address(engine: Docker) -> None:
         assert "10.77.0.77/24" in engine.sh("--network fixednet --ip 10.77.0.77", "ip -o -4 addr show eth0").out
     finally:
         engine("network", "rm", "fixednet")
-
-
-@check("docker")
-def network_internal(engine: Docker) -> None:
-    engine("network", "create", "--internal", "insidenet")
-    try:
-        shown = engine.sh("--network insidenet", "ip route").out
-        assert "default" not in shown, shown
-    finally:
-        engine("network", "rm", "insidenet")
 
 
 @check("docker")

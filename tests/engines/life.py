@@ -312,9 +312,7 @@ def exec_ends_with_container(engine: Cli) -> None:
 @check(ALL)
 def attach(engine: Cli) -> None:
     name = engine.new_name()
-    engine(
-        "run", "-d", "-i", "--name", name, IMAGE, "sh", "-c", "echo ready; read x; echo got $x; exit 8"
-    )
+    engine("run", "-d", "-i", "--name", name, IMAGE, "sh", "-c", "echo ready; read x; echo got $x; exit 8")
     engine.logs(name, "ready")
     with engine.background("attach", name) as client:
         assert client.stdin is not None

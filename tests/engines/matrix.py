@@ -35,6 +35,8 @@ ENGINES = {
     "podman": ("tests.engines.podman", "Podman"),
     "rootless": ("tests.engines.rootless", "Rootless"),
     "ctr": ("tests.engines.ctr", "Ctr"),
+    "buildah": ("tests.engines.buildah", "Buildah"),
+    "swarm": ("tests.engines.swarm", "Swarm"),
     "docker": ("tests.engines.docker", "Docker"),
 }
 
