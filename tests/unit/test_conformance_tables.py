@@ -1,0 +1,75 @@
+"""The tables of conformance/: each row has its checks, its proof, and a place in every report."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from conformance import crippled, report, rows, runner
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTCOMES = {
+    "L01": runner.Outcome("pass", "", 0.1),
+    "P13": runner.Outcome("fail", "a <b> | c", 0.2),
+    "P08": runner.Outcome("skip", "no AppArmor", 0.0),
+    "C15": runner.Outcome("plan", "the plan has it", 0.0),
+}
+
+
+def test_all_rows_have_checks() -> None:
+    runner.load()
+    assert len(rows.ROWS) == 159
+    assert all(runner.CHECKS[ident] for ident in rows.ROWS)
+    assert all(check.name and check.name[0].isprintable() for checks in runner.CHECKS.values() for check in checks)
+
+
+def test_every_row_can_be_proven_or_says_why_not() -> None:
+    assert set(crippled.LACKS) | set(crippled.CANNOT) == set(rows.ROWS)
+    assert not set(crippled.LACKS) & set(crippled.CANNOT)
+
+
+def test_choose() -> None:
+    assert rows.choose("G6") == ["X01", "X02", "X03", "X04", "X05", "X06"]
+    assert rows.choose("p02-P04,L01") == ["L01", "P02", "P03", "P04"]
+    assert len(rows.choose("")) == 159
+    for wrong in ("G99", "P99", "P01-L02", "x", "P01,,P02"):
+        with pytest.raises(ValueError, match="no such row"):
+            rows.choose(wrong)
+
+
+def test_peers_are_about_rows() -> None:
+    lines = [line.split(" ", 2) for line in (ROOT / "conformance/peers.txt").read_text().splitlines()]
+    keys = [(name, ident) for name, ident, _ in lines]
+    assert {ident for _, ident in keys} <= set(rows.ROWS)
+    assert len(keys) == len(set(keys))
+
+
+def test_no_import_of_the_project() -> None:
+    for path in (ROOT / "conformance").iterdir():
+        if path.is_file() and path.suffix in (".py", ""):
+            assert not re.search(r"^\s*(from|import) pyoci\b", path.read_text(), re.MULTILINE), path
+
+
+def test_reports() -> None:
+    document = json.loads(report.as_json("x", OUTCOMES))
+    assert document["totals"] == {"pass": 1, "fail": 1, "skip": 1, "plan": 1}
+    assert document["rows"]["P13"]["note"] == "a <b> | c"
+    suite = ET.fromstring(report.as_junit("x", OUTCOMES))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("4", "1", "2")
+    assert [len(case) for case in suite] == [0, 1, 1, 1]
+    table = report.as_markdown("x", OUTCOMES)
+    assert "| P13 | O |" in table
+    assert "a &lt;b> \\| c" in table
+
+
+def test_crippling_edits() -> None:
+    config = {"a": {"b": [1, 2, 3]}, "c": 1}
+    crippled.edit(config, "/a/b/-1")
+    crippled.edit(config, "/c")
+    crippled.edit(config, "/nosuch/x")
+    crippled.edit(config, "/a/d", 5)
+    assert config == {"a": {"b": [1, 2], "d": 5}}
