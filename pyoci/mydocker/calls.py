@@ -51,7 +51,7 @@ def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "",
 
     def call() -> None:
         try:
-            _check(_libc.unshare(CLONE_FS))
+            unshare(CLONE_FS)
             os.chdir(directory)
             words = [os.fsencode(word) for word in (source, target, fstype)]
             _check(_libc.mount(*words, flags, os.fsencode(data) or None), target)
@@ -68,6 +68,16 @@ def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "",
 def umount(target: str) -> None:
     """umount2(2), lazily, following no symlink at the end."""
     _check(_libc.umount2(os.fsencode(target), MNT_DETACH | UMOUNT_NOFOLLOW), target)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _check(_libc.unshare(flags))
+
+
+def join(fd: int, flags: int) -> None:
+    """setns(2) on a pidfd: the namespaces of that process, of the kinds that the flags name."""
+    _check(_libc.setns(fd, flags))
 
 
 def sync_file_system(fd: int) -> None:

@@ -9,6 +9,7 @@ import click
 
 import pyoci
 from pyoci.mydocker import paths as places
+from pyoci.mydocker import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,9 +101,10 @@ def group(ctx: click.Context, root: str | None, debug: bool) -> None:
 
 
 def paths() -> Paths:
-    """The directories of this call, made when they are not there."""
+    """The directories of this call, made when they are not there; an ordinary user is in its namespaces then."""
     found = click.get_current_context().find_object(places.Paths)
     assert found is not None
+    rootless.enter(found.run)
     return found.make()
 
 

@@ -21,6 +21,8 @@ _ID = re.compile(r"[0-9a-f]{64}")
 # `upper` must be a layer that can be read without the kernel's help: no renames by reference, no
 # files without data, no index.
 _OPTIONS = "redirect_dir=off,metacopy=off,index=off"
+# In a user namespace the kernel sees to the first two by itself, and wants them not to be named.
+_USERNS_OPTIONS = "userxattr,index=off"
 
 
 class Overlays:
@@ -82,8 +84,8 @@ class Overlays:
             os.makedirs(f"{self.layers.directory}/{layers.EMPTY}", 0o755, exist_ok=True)
             names = [layers.EMPTY]
         above = os.path.relpath(path, self.layers.directory)
-        data = f"lowerdir={':'.join(names)},upperdir={above}/upper,workdir={above}/work,{_OPTIONS}"
-        data += ",userxattr" if rootless.active() else ""
+        data = f"lowerdir={':'.join(names)},upperdir={above}/upper,workdir={above}/work,"
+        data += _USERNS_OPTIONS if rootless.active() else _OPTIONS
         try:
             calls.mount("overlay", f"{path}/merged", "overlay", 0, data, directory=self.layers.directory)
         except OSError as error:

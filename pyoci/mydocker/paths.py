@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 
-from pyoci.mydocker import errors
+from pyoci.mydocker import errors, rootless
 
 # Containers in a user namespace must be able to walk through to their root file system.
 _TRAVERSABLE = 0o711
@@ -74,9 +74,9 @@ def _own() -> tuple[str, str]:
 
     A user who has become root of a user namespace (rootless.py) keeps its own: the marker says so.
     """
-    if os.geteuid() == 0 and "MYDOCKER_ROOTLESS_UID" not in os.environ:
+    if os.geteuid() == 0 and not rootless.active():
         return "/var/lib/mydocker", "/run/mydocker"
-    uid = os.environ.get("MYDOCKER_ROOTLESS_UID") or str(os.geteuid())
+    uid = os.environ.get(rootless.UID_VARIABLE) or str(os.geteuid())
     home = os.environ.get("HOME", "")
     data = os.environ.get("XDG_DATA_HOME") or (f"{home}/.local/share" if home else "")
     if not data.startswith("/"):

@@ -17,6 +17,7 @@ from pyoci.mydocker import calls, errors, streams, tarread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyoci.mydocker.streams import Readable
@@ -46,6 +47,7 @@ class Unpacker:
         self._parent_path: bytes | None = None
         self._parent_fd = -1
         self._times: list[tuple[bytes, float]] = []
+        self._unmapped = 0  # members whose owner there is no id for
 
     # -- the whole ----------------------------------------------------------------------------
 
@@ -55,6 +57,8 @@ class Unpacker:
             for tar, member in tarread.members(stream, self.limits.entries):
                 self._member(tar, member)
             self._set_times()
+            if self._unmapped:
+                self.warnings.append(f"{self._unmapped} files belong to root now: there is no id here for their owners")
         finally:
             self._forget_parent()
 
@@ -278,12 +282,21 @@ class Unpacker:
 
     def _own(self, parent: int, name: bytes, member: tarfile.TarInfo) -> None:
         """Owner and time of what cannot be opened."""
-        os.chown(name, *tarread.owner(member), dir_fd=parent, follow_symlinks=False)
+        self._chown(lambda: os.chown(name, *tarread.owner(member), dir_fd=parent, follow_symlinks=False))
         os.utime(name, ns=tarread.nanoseconds(member.mtime), dir_fd=parent, follow_symlinks=False)
+
+    def _chown(self, change: Callable[[], None]) -> None:
+        """In a user namespace an owner may have no id; there are more ids for who is in /etc/subuid."""
+        try:
+            change()
+        except OSError as error:
+            if not self.userns or error.errno != errno.EINVAL:
+                raise
+            self._unmapped += 1
 
     def _attributes(self, fd: int, member: tarfile.TarInfo) -> None:
         """Owner, then mode (chown clears set-uid), then xattrs (chown clears capabilities)."""
-        os.fchown(fd, *tarread.owner(member))
+        self._chown(lambda: os.fchown(fd, *tarread.owner(member)))
         os.fchmod(fd, member.mode & 0o7777)
         for key, value in member.pax_headers.items():
             if not key.startswith(_XATTR):
