@@ -85,9 +85,22 @@ class Networks:
         """Write a network down; its bridge comes with its first container.  Raises errors.Error."""
         if not _NAME.fullmatch(name):
             raise errors.UsageError(f"{name!r} is no network name: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        if name in (DEFAULT, *SPECIAL):
+            raise errors.Conflict(f"operation is not permitted on predefined {name} network")
+        return self._create(name, subnet, gateway, ip_range, internal, labels or {})
+
+    def _create(
+        self,
+        name: str,
+        subnet: str | None = None,
+        gateway: str | None = None,
+        ip_range: str | None = None,
+        internal: bool = False,
+        labels: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
         with self._lock():
             everything = self._load()
-            if name in SPECIAL or name in everything:
+            if name in everything:
                 raise errors.Conflict(f"network with name {name} already exists")
             others = [ipaddress.IPv4Network(net["subnet"]) for net in everything.values()]
             if subnet is None:
@@ -177,6 +190,7 @@ class Networks:
             for network in changed:
                 bridge.remove(network["endpoints"].pop(container_id)["veth"])
             self._settle(everything, changed)
+            self._write_hosts(everything, [container_id])
 
     def settle(self) -> None:
         """Let go of everything that belongs to containers that have ended."""
@@ -198,7 +212,7 @@ class Networks:
 
     def _create_default(self) -> None:
         try:
-            self.create(DEFAULT)
+            self._create(DEFAULT)
         except errors.Conflict:  # by another command, meanwhile
             pass
 
@@ -226,7 +240,7 @@ class Networks:
         for network in touched:
             if not network["endpoints"]:
                 bridge.remove(network["device"])
-            self._write_hosts(everything, network["endpoints"])
+        self._write_hosts(everything, {id for net in touched for id in net["endpoints"]})
 
     def _apply(self, everything: dict[str, dict[str, Any]]) -> None:
         used = [
@@ -259,6 +273,7 @@ class Networks:
         hostname = container.config.get("Hostname", "")
         names = dict.fromkeys([hostname, container.name, container.id[:12], *aliases])
         return {
+            "name": container.name,
             "ip": address,
             "prefix": subnet.prefixlen,
             "mac": ipam.mac_of(address),
@@ -277,7 +292,7 @@ class Networks:
                 peers.append((network["endpoints"][id]["ip"], network["endpoints"][id]["names"]))
             for network in mine:
                 others = ((other, end) for other, end in network["endpoints"].items() if other != id)
-                peers += [(end["ip"], [*end["names"], f"{end['names'][0]}.{network['name']}"]) for _, end in others]
+                peers += [(end["ip"], [*end["names"], f"{end['name']}.{network['name']}"]) for _, end in others]
             try:
                 container = containers.load(self.paths, id)
             except errors.NotFound:

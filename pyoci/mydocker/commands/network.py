@@ -121,7 +121,7 @@ def inspect(names: tuple[str, ...], template: str) -> int:
 def document(net: dict[str, Any]) -> dict[str, Any]:
     """docker network inspect's document."""
     members = {
-        id: {"Name": end["names"][0], "MacAddress": end["mac"], "IPv4Address": f"{end['ip']}/{end['prefix']}"}
+        id: {"Name": end["name"], "MacAddress": end["mac"], "IPv4Address": f"{end['ip']}/{end['prefix']}"}
         for id, end in net["endpoints"].items()
     }
     for id, member in members.items():
