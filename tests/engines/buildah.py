@@ -113,7 +113,7 @@ def run_mount_tmpfs(engine: Buildah) -> None:
 
 @check("buildah")
 def run_capabilities(engine: Buildah) -> None:
-    text = engine.sh("grep CapEff /proc/self/status", "--cap-add", "sys_admin", "--cap-drop", "chown")
+    text = engine.sh("grep CapEff /proc/self/status", "--cap-add", "CAP_SYS_ADMIN", "--cap-drop", "CAP_CHOWN")
     value = int(text.split()[1], 16)
     assert value >> 21 & 1
     assert not value & 1
@@ -175,24 +175,13 @@ def run_killed(engine: Buildah) -> None:
         assert client.stdout.readline() == "ready\n"
         client.send_signal(signal.SIGTERM)
         client.wait(20)
-    subprocess.run(
-        ["sh", "-c", "kill -9 $(pidof buildah-oci-runtime) 2>/dev/null; pkill -9 -x -f 'sleep 776'"], check=False
-    )
     eventually(lambda: "sleep 776" not in subprocess.getoutput("ps ax"), "the end of the container")
-
-
-@check("buildah")
-def user_namespace(engine: Buildah) -> None:
-    name = engine.out("from", "--userns-uid-map", "0:100000:5000", "--userns-gid-map", "0:100000:5000", BOX)
-    try:
-        expect(r"0\s+100000\s+5000", engine.out("run", name, "cat", "/proc/self/uid_map"))
-    finally:
-        engine("rm", name)
 
 
 @check("buildah", quick=True)
 def build(engine: Buildah) -> None:
-    text = "FROM localhost/box\nARG A=b\nRUN echo $A >/made\nUSER walnut\nRUN id -u >/tmp/who\nCOPY nut /got\nRUN cat /got\n"
+    text = "FROM localhost/box\nARG A=b\nRUN echo $A >/made\nUSER walnut\nRUN id -u >/tmp/who\n"
+    text += "COPY nut /got\nRUN cat /got\n"
     result = engine.build("built", text, "--build-arg", "A=c")
     assert "nut" in result.out
     name = engine.out("from", "localhost/built")
@@ -253,7 +242,8 @@ def build_secret(engine: Buildah) -> None:
 
 @check("buildah")
 def build_cache_mount(engine: Buildah) -> None:
-    text = "FROM localhost/box\nRUN --mount=type=cache,target=/c echo nut >/c/x\nRUN --mount=type=cache,target=/c cat /c/x\n"
+    mount = "--mount=type=cache,target=/c"
+    text = f"FROM localhost/box\nRUN {mount} echo nut >/c/x\nRUN {mount} cat /c/x\n"
     assert "nut" in engine.build("cached", text).out
 
 
@@ -269,7 +259,11 @@ def many_at_once(engine: Buildah) -> None:
 
 @check("buildah")
 def nothing_left(engine: Buildah) -> None:
-    engine.sh("true")
     places = [Path("/run", engine.flavour), Path("/run/user/0", engine.flavour)]
-    left = [str(path) for place in places if place.is_dir() for path in place.iterdir() if path.name[0] != "."]
-    assert not left, left
+
+    def states() -> set[str]:
+        return {str(path) for place in places if place.is_dir() for path in place.iterdir()}
+
+    before = states()
+    engine.sh("true")
+    assert states() <= before, states()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +76,8 @@ def node_ready(engine: Swarm) -> None:
 @check("swarm", quick=True)
 def replicas(engine: Swarm) -> None:
     with engine.service("--replicas", "3", wait=3) as name:
-        assert engine.out("service", "ls", "--format", "{{.Replicas}}", "--filter", f"name={name}") == "3/3"
+        words = ["service", "ls", "--format", "{{.Replicas}}", "--filter", f"name={name}"]
+        eventually(lambda: engine.out(*words) == "3/3", "3/3")
 
 
 @check("swarm")
@@ -104,7 +104,7 @@ def rolling_update(engine: Swarm) -> None:
         eventually(lambda: engine.state(name) == "completed", "the end of the update", 60)
         after = engine.running(name, 2)
         assert not before & set(after)
-        assert {engine.out("exec", one, "printenv", "A") for one in after} == {"new"}
+        assert {engine.out("exec", one, "sh", "-c", "echo $A") for one in after} == {"new"}
 
 
 @check("swarm")
@@ -123,7 +123,7 @@ def rollback(engine: Swarm) -> None:
         eventually(lambda: engine.state(name) == "completed", "the end of the update", 60)
         engine("service", "rollback", "--detach", name)
         eventually(lambda: engine.state(name) == "rollback_completed", "the way back", 60)
-        assert engine.exec(name, "printenv A") == "old"
+        assert engine.exec(name, "echo $A") == "old"
 
 
 @check("swarm")
@@ -142,7 +142,7 @@ def update_failing_rolls_back(engine: Swarm) -> None:
 @check("swarm")
 def update_failing_pauses(engine: Swarm) -> None:
     with engine.service("--restart-max-attempts", "1") as name:
-        engine.update(name, "--args", "false", "--update-failure-action", "pause", "--update-max-failure-ratio", "0")
+        engine.update(name, "--args", "nosuch", "--update-failure-action", "pause", "--update-max-failure-ratio", "0")
         eventually(lambda: engine.state(name) == "paused", "the pause", 60)
 
 
@@ -188,8 +188,7 @@ def node_pause(engine: Swarm) -> None:
 def secret(engine: Swarm) -> None:
     engine("secret", "create", "nut", "-", input="kernel")
     with engine.service("--secret", "source=nut,target=shell,mode=0400,uid=1000") as name:
-        script = "cat /run/secrets/shell; stat -c ' %a %u' /run/secrets/shell; grep -c ' /run/secrets/shell tmpfs ro' /proc/mounts"
-        expect("kernel 400 1000\n[01]", engine.exec(name, script))
+        expect("kernel 400 1000", engine.exec(name, "cat /run/secrets/shell; stat -c ' %a %u' /run/secrets/shell"))
     engine("secret", "rm", "nut")
 
 
@@ -232,10 +231,7 @@ def task_removed(engine: Swarm) -> None:
 @check("swarm")
 def restart_none(engine: Swarm) -> None:
     with engine.service("--restart-condition", "none", script="exit 3", wait=0) as name:
-        eventually(
-            lambda: "exited 3" in subprocess.getoutput("true") or "Failed" in engine.out("service", "ps", name),
-            "its end",
-        )
+        eventually(lambda: "Failed" in engine.out("service", "ps", name), "its end")
         assert len(engine.out("service", "ps", "-q", name).split()) == 1
 
 
@@ -272,7 +268,8 @@ def global_mode(engine: Swarm) -> None:
 def job(engine: Swarm) -> None:
     options = ["--mode", "replicated-job", "--replicas", "3", "--max-concurrent", "2"]
     with engine.service(*options, "--restart-condition", "none", script="echo done", wait=0) as name:
-        eventually(lambda: engine.out("service", "ps", name).count("Complete ") == 3, "three that are complete")
+        words = ["service", "ls", "--format", "{{.Replicas}}", "--filter", f"name={name}"]
+        eventually(lambda: "3/3 completed" in engine.out(*words), "three that are complete")
 
 
 @check("swarm")
@@ -364,21 +361,14 @@ services:
     image: localhost/box
     command: ["sh", "-c", "exec sleep 1000"]
     environment: {A: b}
-    deploy: {replicas: 2}
-    networks: [own]
-networks:
-  own: {external: true, name: bridge}
+    deploy: {replicas: 2, endpoint_mode: dnsrr}
 """
 
 
 @check("swarm")
 def stack(engine: Swarm) -> None:
     path = engine.work / "stack.yaml"
-    path.write_text(
-        STACK.replace(
-            "    networks: [own]\nnetworks:\n  own: {external: true, name: bridge}\n", '    network_mode: ""\n'
-        )
-    )
+    path.write_text(STACK)
     result = engine("stack", "deploy", "--resolve-image", "never", "-c", str(path), "nutstack", code=None)
     try:
         assert result.code == 0, result.err
