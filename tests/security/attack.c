@@ -168,36 +168,36 @@ static int poll_all(double seconds)
 	return 0;
 }
 
-/* Hold the executable of each newcomer; it can be opened for writing when it runs no more. */
+/* Hold the executable of each newcomer from its first moment; it can be opened for writing when it
+ * runs no more.  Pids of the namespace come one after the other: the next one is waited for. */
 static int overwrite(double seconds)
 {
 	static int held[4096];
-	int n = 0;
+	int n = 0, fd;
 	double end = now() + seconds;
 	struct stat st;
-	pid_t first = getpid() + 1, last = first;
+	pid_t next = getpid() + 1;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	puts("polling");
-	while (now() < end && stat("/stop", &st) < 0) {
-		for (pid_t pid = last + 8; pid >= first && pid > last - 8; pid--) {
-			snprintf(proc, sizeof(proc), "/proc/%d", pid);
-			if (stat(proc, &st) < 0)
-				continue;
-			if (pid > last)
-				last = pid;
-			char exe[16] = "";
-
-			if (readlink(file("exe"), exe, 5) < 0 || !strcmp(exe, "/bin/"))
-				continue; /* a program of the container */
-			if (n < 4096 && (held[n] = open(file("exe"), O_PATH)) >= 0)
-				n++;
+	for (unsigned long turn = 0; n < 4096; turn++) {
+		/* one may have been missed */
+		snprintf(proc, sizeof(proc), "/proc/%d/exe", next + (turn % 16 == 15));
+		fd = open(proc, O_PATH);
+		if (fd >= 0) {
+			held[n++] = fd;
+			next += 1 + (turn % 16 == 15);
 		}
+		if (turn % 256 == 0 && (now() > end || stat("/stop", &st) == 0))
+			break;
 	}
 	for (int i = 0; i < n; i++) {
 		snprintf(proc, sizeof(proc), "/proc/self/fd/%d", held[i]);
-		int fd = open(proc, O_WRONLY | O_APPEND);
+		char exe[16] = "";
 
+		if (readlink(proc, exe, 5) < 0 || !strcmp(exe, "/bin/"))
+			continue; /* a program of the container */
+		fd = open(proc, O_WRONLY | O_APPEND);
 		got("exe-write", fd >= 0 ? dup(fd) : -1);
 		if (fd >= 0 && write(fd, "stolen", 6) == 6)
 			puts("written");

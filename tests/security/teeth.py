@@ -34,6 +34,7 @@ PARTS = (
     "docs",
 )
 CFLAGS = ["-std=gnu11", "-O1", "-w", '-DPYOCI_PYTHON="/usr/bin/python3"']
+ATTEMPTS = 3  # an attack is a race at times
 TIMEOUT = 300.0  # seconds one tooth may take
 
 
@@ -134,7 +135,7 @@ TEETH = (
     tooth(
         "5",
         "what masks is the host's null device",
-        "security/test_paths.py::test_what_masks_is_not_the_images",
+        "security/test_paths.py::test_what_masks_is_not_that_of_a_volume",
         (
             "libexec/mounts.c",
             "r = attach_clone(ctx->null, fd, false);",
@@ -153,7 +154,7 @@ TEETH = (
         "an id is checked before it is a path",
         "security/test_names.py::test_ids",
         (
-            "pyoci/host/state.py",
+            "pyoci/spec.py",
             "def check_id(id: str) -> None:",
             "def check_id(id: str) -> None:\n    return\n\n\ndef unused(id: str) -> None:",
         ),
@@ -191,7 +192,7 @@ TEETH = (
     tooth(
         "10",
         "the joining process is not dumpable",
-        "security/test_joining.py::test_exec_in_a_user_namespace",
+        "security/test_joining.py::test_create_in_the_user_namespace_of_a_watcher",
         (
             "libexec/nsexec.c",
             "	prctl(PR_SET_DUMPABLE, 0);\n	prctl(PR_SET_PDEATHSIG, SIGKILL);",
@@ -402,7 +403,10 @@ def bite(tooth: Tooth) -> tuple[Tooth, str, float]:
         verdict = edit(directory, tooth)
         if not verdict:
             build(directory, tooth)
-            code, said = run(directory, tooth.tests, "-x")
+            for _ in range(ATTEMPTS):
+                code, said = run(directory, tooth.tests, "-x")
+                if code:
+                    break
             verdict = "noticed" if code == 1 else "NOT NOTICED" if code == 0 else f"pytest exited {code}: {said}"
     return tooth, verdict, time.monotonic() - start
 

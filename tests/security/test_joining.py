@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pyoci import linux
 from pyoci.host import nsexec
 from tests.integration.harness import Box, children, pyoci_only, until
 from tests.security.conftest import rounds
@@ -79,9 +80,7 @@ def test_exec_under_a_tracer(armed: Box) -> None:
 def test_exec_in_a_user_namespace(armed: Box) -> None:
     """All rights inside a user namespace: the joining process is not dumpable."""
     armed.userns()
-    for path in [armed.rootfs, *armed.rootfs.rglob("*")]:
-        if path.name not in ("attack", "busybox", "probe"):
-            os.chown(path, 100000, 100000, follow_symlinks=False)
+    given_to(armed, 100000)
     watch(armed, *ALL)
     for _ in range(rounds(30, 200)):
         armed.exec("true")
@@ -104,6 +103,32 @@ def test_create_in_the_pid_namespace_of_a_watcher(boxes: Callable[[], Box], atta
     assert not found, found[:20]
 
 
+def given_to(box: Box, host: int) -> None:
+    """The rootfs belongs to the root of a user namespace."""
+    for path in [box.rootfs, *box.rootfs.rglob("*")]:
+        if path.name not in ("attack", "busybox", "probe"):
+            os.chown(path, host, host, follow_symlinks=False)
+
+
+def test_create_in_the_user_namespace_of_a_watcher(boxes: Callable[[], Box], attack: Path) -> None:
+    """A pod with a user namespace: the watcher has all rights there, and the one that becomes init as well."""
+    watcher, other = boxes(), boxes()
+    os.link(attack, watcher.rootfs / "bin/attack")
+    watcher.userns()
+    for box in (watcher, other):
+        given_to(box, 100000)
+    watch(watcher, *linux.CAPABILITIES)
+    for kind in ("pid", "user"):
+        other.namespace(kind, f"/proc/{watcher.pid}/ns/{kind}")
+    other.linux["maskedPaths"] = []
+    for _ in range(rounds(20, 200)):
+        other.create()
+        other.delete("--force")
+        children()
+    found, _ = breaches(watcher, host_places())
+    assert not found, found[:20]
+
+
 def test_the_binary_stays_what_it_is(armed: Box) -> None:
     """CVE-2019-5736: held while it runs, written when it has ended: the installed files keep their checksums."""
     armed.caps(*ALL)
@@ -112,7 +137,7 @@ def test_the_binary_stays_what_it_is(armed: Box) -> None:
     before = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     armed.up()
     until(lambda: "polling" in armed.logs(), "the watcher")
-    for _ in range(rounds(30, 200)):
+    for _ in range(rounds(60, 200)):
         armed.exec("true")
     (armed.rootfs / "stop").touch()
     until(lambda: "held" in armed.logs(), "the end of the watcher")

@@ -217,3 +217,18 @@ def test_what_masks_is_not_the_images(box: Box, outside: Outside, without_dev: C
         assert result.code != 0  # only for the write
     assert result.out in ("1:3\n", "")
     assert "created" not in result.err
+
+
+@pytest.mark.parametrize("kind", ["file", "device", "symlink"])
+def test_what_masks_is_not_that_of_a_volume(
+    box: Box, outside: Outside, without_dev: Callable[[], None], kind: str
+) -> None:
+    """CVE-2025-31133: /dev is a bind mount, in which nothing is made: its null is not the null device."""
+    without_dev()
+    volume = box.bundle / "dev"
+    plant(volume / "null", kind, outside)
+    box.bind("/dev", volume)
+    (box.rootfs / "etc/token").write_text("token\n")
+    box.linux["maskedPaths"] = ["/etc/token"]
+    box.script("cat /etc/token; stat -c '%t:%T' /etc/token")
+    assert box.run().out == "1:3\n"
