@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import time
 
 import pyoci
@@ -111,6 +112,8 @@ def make_config(container: Container, rootfs: str) -> dict[str, Any]:
     place.shm = _shm(container)
     place.swap = bool(host["memory_swap"]) or _limits_swap()
     place.rootless = rootless.active()
+    if place.rootless and config.limits(host, place.swap):
+        sys.stderr.write("mydocker: warning: limits of memory, CPU and processes need root: they are not applied\n")
     if host["init"]:
         place.init = _init_program()
     own_network = host["network"] != "host" and "network" not in place.joins
@@ -171,6 +174,8 @@ def _connect(container: Container, pid: int) -> None:
     if host["network"] in ("host", "none") or host["network"].startswith("container:"):
         return
     if rootless.active():
+        if list(container.record["networks"]) != [networks.DEFAULT]:
+            raise errors.Error("networks of one's own need root; an ordinary user has `bridge`", code=125)
         slirp.start(container, pid)
         return
     nets = networks.Networks(container.paths)

@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 
-from pyoci.mydocker import bridge, containers, errors, hostfiles, ipam, nft, ports, processes, records
+from pyoci.mydocker import bridge, containers, errors, hostfiles, ipam, nft, ports, processes, records, rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ class Networks:
             raise errors.UsageError(f"{name!r} is no network name: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         if name in (DEFAULT, *SPECIAL):
             raise errors.Conflict(f"operation is not permitted on predefined {name} network")
+        if rootless.active():
+            raise errors.Error("networks of one's own need root; an ordinary user has `bridge`, by slirp4netns")
         return self._create(name, subnet, gateway, ip_range, internal, labels or {})
 
     def _create(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DNS = "10.0.2.3"
 ADDRESS = "10.0.2.100"
+_SOCKET = "slirp.sock"
+_SAID = 2000  # bytes of its words that are shown
 _PATIENCE = 10.0  # seconds for its answers
 
 
@@ -33,33 +35,36 @@ def start(container: Container, pid: int) -> None:
         sys.stderr.write("mydocker: warning: no slirp4netns, so the container has no network but its own loopback\n")
         return
     ready, writing = os.pipe()
-    api = f"{container.run}/slirp.sock"
-    command = [program, "--configure", "--mtu=65520", "--disable-host-loopback", "-a", api, "-r", str(writing)]
+    said = os.open(f"{container.run}/slirp.log", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    command = [program, "--configure", "--mtu=65520", "--disable-host-loopback", "-a", _SOCKET, "-r", str(writing)]
+    command += ["--netns-type=path", f"/proc/{pid}/ns/net"]  # we are in its user namespace already
     try:
         process = subprocess.Popen(
-            [*command, str(pid), "tap0"],
+            [*command, "tap0"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=said,
             pass_fds=[writing],
             env=monitor.environment(),
-            cwd="/",
+            cwd=container.run,  # a socket's address has 107 bytes only
             start_new_session=True,
         )
     finally:
         os.close(writing)
     record = {"pid": process.pid, "start": processes.start_time(process.pid), "ports": []}
     records.write(f"{container.run}/slirp.json", record)
-    with os.fdopen(ready, "rb") as file:
+    with os.fdopen(ready, "rb") as file, os.fdopen(said, "rb") as log:
         if file.read(1) != b"1":
-            raise errors.Error("slirp4netns could not set the network up", code=125)
+            log.seek(0)  # where it stands is where slirp4netns writes
+            reason = " ".join(log.read(_SAID).decode("utf-8", "replace").split())
+            raise errors.Error(f"slirp4netns could not set the network up: {reason}", code=125)
     chosen = ports.choose(container.host["ports"], ())
     for port in chosen:
-        _forward(api, port)
+        _forward(container.run, port)
     records.write(f"{container.run}/slirp.json", {**record, "ports": chosen})
 
 
-def _forward(api: str, port: dict[str, Any]) -> None:
+def _forward(directory: str, port: dict[str, Any]) -> None:
     arguments = {
         "proto": port["proto"],
         "host_addr": port["host_ip"] or "0.0.0.0",
@@ -69,7 +74,11 @@ def _forward(api: str, port: dict[str, Any]) -> None:
     }
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_PATIENCE)
-        connection.connect(api)
+        fd = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+        try:
+            connection.connect(f"/proc/self/fd/{fd}/{_SOCKET}")
+        finally:
+            os.close(fd)
         connection.sendall(json.dumps({"execute": "add_hostfwd", "arguments": arguments}).encode())
         connection.shutdown(socket.SHUT_WR)
         answer = connection.recv(4096)
