@@ -18,7 +18,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What building and running takes; what the tests and the bench add.
 APT_RUN := gcc libc6-dev make python3 python3-venv python3-dev libcap-dev busybox-static conmon nftables
 APT_TEST := runc crun podman slirp4netns tini curl strace uidmap shellcheck libseccomp2 python3-seccomp \
-	iproute2 procps util-linux groff-base zsh fish docker-registry apache2-utils openssl
+	iproute2 procps util-linux groff-base zsh fish criu docker-registry apache2-utils openssl
 APT_VM := qemu-system-x86 mmdebstrap e2fsprogs cpio kmod
 
 # A shell function: installs those of its arguments that dpkg does not know as installed.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pyoci.host.notify import Notify
     from pyoci.plan import Plan
+    from pyoci.plan.criu import Wanted
 
 __all__ = ["Container", "Process", "default_root", "features", "ids", "list", "make_plan"]
 
@@ -121,6 +122,40 @@ class Container:
         absolute = _root(root)
         states.Directory.open(absolute, id).close()
         return cls(id, absolute, {})
+
+    @classmethod
+    def restore(
+        cls,
+        id: str,
+        wanted: Wanted,
+        *,
+        criu: str = "",
+        bundle: str | None = None,
+        config_path: str | None = None,
+        root: str | None = None,
+        pid_file: str | None = None,
+        pidfd_socket: str | None = None,
+        cgroup_manager: str = "cgroupfs",
+    ) -> Self:
+        """Make a container again from the images of checkpoint(); it runs when this returns.
+
+        wanted: see plan.criu.Wanted.  criu: the program, "" for the one on PATH.  The others are as for create.
+        Raises as create does; nothing is left behind then.
+        """
+        from pyoci import container_create, container_restore, spec
+
+        spec.check_id(id)
+        request = container_create.Request(id, _root(root), (0, 1, 2))
+        request.report(pid_file, pidfd_socket, None, None)
+        request.cgroup_manager = cgroup_manager
+        source = container_create.read_bundle(bundle, None, config_path)
+        source.check_rootfs()
+        restoration = container_restore.Restoration(request, source, wanted, criu)
+        restoration.run()
+        self = cls(id, request.root, restoration.record)
+        self.warnings += restoration.warnings
+        self._init = restoration.init
+        return self
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -312,6 +347,18 @@ class Container:
 
         with self._directory() as directory:
             container_update.update(directory, resources, rdt or {})
+
+    def checkpoint(self, wanted: Wanted, *, criu: str = "", pre_dump: bool = False) -> None:
+        """Write the container down with the criu program; then it is deleted, unless it is to run on.
+
+        wanted: see plan.criu.Wanted.  criu: the program, "" for the one on PATH.  pre_dump: its memory only.
+        Raises errors.WrongState unless it runs, errors.SetupError when criu is not there or fails.
+        """
+        from pyoci import container_checkpoint
+
+        with self._directory() as directory:
+            init = self._process()
+            container_checkpoint.checkpoint(directory, init, wanted, criu, pre_dump, self.warnings)
 
     def mount(self, mounts: Sequence[dict[str, Any]]) -> None:
         """Add mounts to a running container; mounts: as in config.json.

@@ -31,6 +31,8 @@ VERBS = {
     "ps": "show the processes of a container",
     "events": "show what a container uses, as it changes",
     "mounts": "add mounts to a running container, or remove them",
+    "checkpoint": "write a container down as files",
+    "restore": "make a container from a checkpoint",
     "pause": "stop all processes of a container",
     "update": "change the limits of a container",
     "resume": "let a paused container go on",

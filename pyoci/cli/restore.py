@@ -1,0 +1,68 @@
+"""pyoci restore: a container from a checkpoint, by the criu program."""
+
+from __future__ import annotations
+
+from pyoci import container as containers
+from pyoci.cli import checkpoint, common, options
+from pyoci.cli import run as run_verb
+from pyoci.cli.options import Option
+
+ARGS = ("CONTAINER-ID",)
+OPTIONS = (
+    *checkpoint.SHARED,
+    Option("parent-path", "accepted; the checkpoint knows its parent", "DIR"),
+    Option("tcp-close", "come back with TCP connections closed"),
+    options.BUNDLE,
+    options.CONFIG,
+    options.CONSOLE_SOCKET,
+    options.PID_FILE,
+    options.PIDFD_SOCKET,
+    options.NO_PIVOT,
+    options.NO_NEW_KEYRING,
+    options.DETACH,
+    Option("no-subreaper", "leave orphans of a container without pid namespace to the system"),
+    Option("keep", "do not delete the container when it has ended"),
+    Option("lsm-profile", "LSM profile to come back with", "TYPE:NAME"),
+    Option("lsm-mount-context", "LSM context of its mounts to come back with", "CONTEXT"),
+)
+HELP = """\
+The container is made anew from the bundle, and its processes go on where `pyoci checkpoint` stopped them.  A
+container with a terminal cannot be restored.
+"""
+
+
+def run(given: options.Parsed, opts: options.Parsed) -> int:
+    """Restore it."""
+    if opts.flag("detach"):
+        common.report(restore(given, opts))
+        return 0
+    from pyoci.host.foreground import Foreground
+
+    with Foreground() as front:
+        container = restore(given, opts)
+        try:
+            front.listen(False, not opts.flag("no-subreaper") and run_verb.become_subreaper(container))
+            front.wait(container.pidfd)
+            status = container.wait()
+        except BaseException:
+            run_verb.discard(container)
+            raise
+    if not opts.flag("keep"):
+        container.delete(force=True)
+    common.report(container)
+    return status
+
+
+def restore(given: options.Parsed, opts: options.Parsed) -> containers.Container:
+    """The container, running."""
+    return containers.Container.restore(
+        opts.args[0],
+        checkpoint.wanted(opts),
+        criu=given.text("criu"),
+        bundle=opts.text("bundle") or None,
+        config_path=opts.text("config") or None,
+        root=given.text("root") or None,
+        pid_file=opts.text("pid-file") or None,
+        pidfd_socket=opts.text("pidfd-socket") or None,
+        cgroup_manager=common.manager(given),
+    )
