@@ -59,7 +59,7 @@ def _update(record: Record, resources: dict[str, Any]) -> None:
     wanted = complete(record, resources)
     writes = plan_cgroup.settings(record, wanted, facts.read().cgroup_controllers, "")
     if (resources.get("memory") or {}).get("checkBeforeUpdate"):
-        _check_memory(record, resources["memory"].get("limit") or 0)
+        cgroup_values.check_memory(record, resources["memory"].get("limit") or 0, "/memory/limit")
     program = b""
     if "devices" in resources:
         rules = devfilter.rules(resources["devices"], "/devices")
@@ -105,16 +105,3 @@ def complete(record: Record, resources: dict[str, Any]) -> dict[str, Any]:
         limit = cgroup_values.text(f"{directory}/memory.max")
         memory["limit"] = int(limit) if limit.isdecimal() else 0
     return {**resources, "cpu": cpu, "memory": memory}
-
-
-def _check_memory(record: Record, limit: int) -> None:
-    """Row C08.  Raises errors.SetupError when the container uses more than the new limit."""
-    version = record["version"]
-    directory = record["dirs"].get("" if version == 2 else "memory", "")
-    used = cgroup_values.text(f"{directory}/memory.current" if version == 2 else f"{directory}/memory.usage_in_bytes")
-    if 0 < limit < int(used or 0):
-        raise errors.SetupError(
-            f"the container uses {used} bytes of memory, more than the new limit of {limit}",
-            where="/memory/limit",
-            hint="give a higher limit, or leave checkBeforeUpdate out to have the kernel reclaim or kill",
-        )

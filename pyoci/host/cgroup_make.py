@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyoci.plan.cgroup import CgroupPlan, Write
 
+DELEGATE = "/sys/kernel/cgroup/delegate"
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_RIGHT = "run as root, have a cgroup delegated to this user, or leave the cgroup settings out"
 # Values that depend on each other are refused until the other one is there (limit and memsw, quota and period).
@@ -36,6 +37,10 @@ def check(plan: CgroupPlan) -> None:
             raise _unfit(f"cgroup {directory} is not empty: {len(members)} processes, the first is {members[0]}")
     if record["keep"] and cgroup.frozen(record):
         raise _unfit(f"cgroup {cgroup.tree(record)} is frozen")
+    if record["keep"] and plan.floor:
+        from pyoci.host import cgroup_values
+
+        cgroup_values.check_memory(record, plan.floor, f"{plan_cgroup.RESOURCES_WHERE}/memory/limit")
 
 
 def _unfit(problem: str) -> errors.SetupError:
@@ -63,6 +68,30 @@ def create(plan: CgroupPlan) -> None:
 
         bpf.attach_device_program(plan.dirs[""], plan.program)
     apply([write for write in plan.writes if not write.late])
+    if plan.owner > 0 and "" in plan.dirs:
+        delegate(plan.dirs[""], plan.owner)
+
+
+def delegate(directory: str, uid: int, listed: str = DELEGATE) -> None:
+    """Give a v2 cgroup to a user of the host: the directory, and the files that the kernel lists (row C04).
+
+    Raises errors.SetupError.
+    """
+    from pyoci.plan import delegation
+
+    try:
+        names = cgroupfs.read(listed).decode().split()
+    except OSError:  # before Linux 4.15
+        names = list(delegation.FILES)
+    try:
+        kernel.chown(directory, uid, -1)
+        for name in names:
+            try:
+                kernel.chown(f"{directory}/{name}", uid, -1)
+            except FileNotFoundError:  # of a controller that is not enabled here
+                continue
+    except OSError as error:
+        raise cgroupfs.failed(f"give cgroup {directory} to uid {uid}", error, hint=NO_RIGHT) from None
 
 
 def apply_late(plan: CgroupPlan) -> None:

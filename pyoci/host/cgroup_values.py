@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pyoci import kernel
+from pyoci import errors, kernel
 from pyoci.host import cgroupfs
 from pyoci.plan.cgroup import Write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 # file -> what stands for "no limit" behind the device in files with one line for each device
 UNSET = {
@@ -63,3 +64,16 @@ def old(name: str, content: str, value: str) -> str:
     if lines[0].startswith("default "):
         return lines[0].partition(" ")[2]
     return content or "\n"  # an empty write would be none
+
+
+def check_memory(record: dict[str, Any], limit: int, where: str) -> None:
+    """Row C08, checkBeforeUpdate.  Raises errors.SetupError when the cgroup uses more than the new limit."""
+    version = record["version"]
+    directory = record["dirs"].get("" if version == 2 else "memory", "")
+    used = text(f"{directory}/memory.current" if version == 2 else f"{directory}/memory.usage_in_bytes")
+    if 0 < limit < int(used or 0):
+        raise errors.SetupError(
+            f"the container uses {used} bytes of memory, more than the new limit of {limit}",
+            where=where,
+            hint="give a higher limit, or leave checkBeforeUpdate out to have the kernel reclaim or kill",
+        )

@@ -76,6 +76,8 @@ class CgroupPlan:
     writes:   list of Write, in order, before a process is in the cgroup (but for those that are late)
     devices:  list of devfilter.Rule, for reading; v1: the writes hold them
     program:  bytes, v2: the device program, b"" for none
+    floor:    int, a memory limit that must not be below what the cgroup uses already; 0: nobody asks
+    owner:    int, uid of the host that may manage the cgroup from now on, -1: nobody else
     optional: bool, nothing of it was asked for: no right to make it is no error
     unit:     systemd.Unit or None, the scope that systemd makes for it; then init enters when it is there already
     record:   dict, JSON-able facts for state.json, all that host.cgroup needs later: version and dirs as here,
@@ -87,7 +89,9 @@ class CgroupPlan:
         "devices",
         "dirs",
         "enable",
+        "floor",
         "optional",
+        "owner",
         "path",
         "program",
         "record",
@@ -107,6 +111,8 @@ class CgroupPlan:
         self.devices: list[devfilter.Rule] = []
         self.program = b""
         self.optional = False
+        self.floor = 0
+        self.owner = -1
         self.unit: Unit | None = None
         self.record: dict[str, Any] = {
             "version": version,
@@ -147,6 +153,13 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> CgroupPlan |
     if not facts.userns and facts.euid == 0:
         asked = bool(resources.get("devices")) or asked
         _devices(plan, resources, asked)
+    memory = resources.get("memory") or {}
+    if memory.get("checkBeforeUpdate"):
+        plan.floor = max(memory.get("limit") or 0, 0)
+    if version == 2:
+        from pyoci.plan import delegation
+
+        plan.owner = delegation.owner(config)
     plan.optional = not asked if options.rootless is None else options.rootless
     if facts.cgroup_mode == "none":
         if asked:

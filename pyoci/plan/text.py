@@ -96,6 +96,8 @@ def _cgroup(plan: CgroupPlan | None) -> list[tuple[str, str]]:
             entries.append((f"with the property {name} = {kind} {value!r}", ""))
     for directory in dict.fromkeys(plan.dirs.values()):
         entries.append((f"make cgroup {directory}", "/linux/cgroupsPath"))
+    if plan.owner > 0:
+        entries.append((f"give the cgroup to uid {plan.owner}", ""))
     if plan.enable:
         entries.append((f"enable controllers {' '.join(plan.enable)}", ""))
     entries += [(str(write), write.where) for write in plan.writes]
@@ -113,6 +115,7 @@ def _cgroup_dict(plan: CgroupPlan | None) -> dict[str, Any] | None:
         "directories": plan.dirs,
         "enable": list(plan.enable),
         "optional": plan.optional,
+        "owner": plan.owner,
         **({"systemd": _unit_dict(plan.unit)} if plan.unit else {}),
         "writes": [_write_dict(write) for write in plan.writes],
         "devices": [str(rule) for rule in plan.devices],

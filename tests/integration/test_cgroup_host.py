@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -537,3 +538,63 @@ def test_v2_exec_joins_inits_cgroup(make: Maker, program: Any) -> None:
     assert cgroup.pids(plan.record) == sorted([init.pid, child.pid])
     child.kill()
     child.wait()
+
+
+def test_v2_ownership(make: Maker) -> None:
+    """C04: the directory and the files that the kernel lists, nothing else."""
+    plan = planned(2)
+    plan.owner = 4711
+    made = make(2)
+    directory = made.dirs[""]
+    cgroup_make.delegate(directory, plan.owner)
+    listed = Path("/sys/kernel/cgroup/delegate").read_text().split()
+    theirs = {name for name in os.listdir(directory) if os.stat(f"{directory}/{name}").st_uid == 4711}
+    assert theirs == set(listed) & set(os.listdir(directory))
+    assert "cgroup.procs" in theirs
+    assert os.stat(directory).st_uid == 4711
+
+
+def test_v2_ownership_on_an_old_kernel(make: Maker) -> None:
+    """C04: without /sys/kernel/cgroup/delegate the three files of the spec."""
+    directory = make(2).dirs[""]
+    cgroup_make.delegate(directory, 4712, "/no/such/file")
+    theirs = {name for name in os.listdir(directory) if os.stat(f"{directory}/{name}").st_uid == 4712}
+    assert theirs == {"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"}
+
+
+def test_v2_ownership_is_part_of_create(make: Maker) -> None:
+    """C04"""
+    plan = planned(2)
+    plan.owner = 4713
+    cgroup_make.check(plan)
+    cgroup_make.create(plan)
+    try:
+        assert os.stat(plan.dirs[""]).st_uid == 4713
+    finally:
+        cgroup.destroy(plan.record)
+        make(2, leaf="other")  # whose fixture removes the parent
+
+
+@pytest.mark.parametrize("low", [True, False])
+def test_check_before_update_of_a_cgroup_that_is_there(make: Maker, program: Any, low: bool) -> None:
+    """C08: what is charged to it already may be more than the limit."""
+    need(1, "memory")
+    first = make(1)
+    used = first.dirs["memory"]
+    child = program(first, "sh", "-c", f"head -c 8000000 /dev/zero > /dev/shm/{NAME}; echo; exec sleep 60")
+    child.stdout.readline()
+    child.kill()
+    child.wait()
+    try:
+        if int(Path(f"{used}/memory.usage_in_bytes").read_text()) < 4000000:
+            pytest.skip("what the program wrote is not charged to its cgroup any more")
+        limit = 1000000 if low else 64000000
+        plan = planned(1, {"memory": {"limit": limit, "checkBeforeUpdate": True}})
+        if low:
+            with pytest.raises(errors.SetupError, match="more than the new limit of 1000000") as caught:
+                cgroup_make.check(plan)
+            assert caught.value.where == "/linux/resources/memory/limit"
+        else:
+            cgroup_make.check(plan)
+    finally:
+        os.unlink(f"/dev/shm/{NAME}")

@@ -497,3 +497,55 @@ def test_facts_of_this_machine() -> None:
     assert facts.last_cap >= 37
     assert 0 <= facts.umask <= 0o777
     assert set(facts.cgroup_own) >= set(facts.cgroup_mounts)
+
+
+# -- delegation ------------------------------------------------------------------------------
+
+MAPS = [{"containerID": 0, "hostID": 5000, "size": 10}, {"containerID": 100, "hostID": 70000, "size": 10}]
+VIEW = {"destination": "/sys/fs/cgroup", "type": "cgroup"}
+
+
+def owner(facts: Facts | None = None, uid: int = 0, mounts: Any = (VIEW,), spaces: Any = ("cgroup", "user")) -> int:
+    linux = {"cgroupsPath": "/p/c", "namespaces": [{"type": kind} for kind in spaces], "uidMappings": MAPS}
+    config = {"linux": linux, "mounts": list(mounts), "process": {"user": {"uid": uid, "gid": 0}}}
+    plan = cgroup.make(config, facts or unified(), Options("c1", "/b"))
+    assert plan is not None
+    return plan.owner
+
+
+@pytest.mark.parametrize(("uid", "host"), [(0, 5000), (9, 5009), (105, 70005), (50, -1)])
+def test_c04_the_owner_is_the_host_uid_of_the_user(uid: int, host: int) -> None:
+    assert owner(uid=uid) == host
+
+
+def test_c04_without_a_user_namespace_it_is_the_user() -> None:
+    assert owner(uid=7, spaces=("cgroup",)) == 7
+
+
+def test_c04_not_on_v1() -> None:
+    assert owner(legacy()) == -1
+
+
+def test_c04_not_without_a_cgroup_namespace() -> None:
+    assert owner(spaces=("user",)) == -1
+
+
+@pytest.mark.parametrize(
+    ("mounts", "given"),
+    [
+        ([], False),
+        ([{**VIEW, "options": ["ro"]}], False),
+        ([{**VIEW, "options": ["rw", "nosuid", "rro"]}], False),
+        ([{**VIEW, "options": ["ro", "rw"]}], True),
+        ([{**VIEW, "type": "cgroup2"}], True),
+        ([{**VIEW, "type": "bind", "options": ["bind"], "source": "/sys/fs/cgroup"}], False),
+    ],
+)
+def test_c04_only_with_a_cgroup_file_system_to_write_to(mounts: list[dict[str, Any]], given: bool) -> None:
+    assert (owner(mounts=mounts) == 5000) is given
+
+
+@pytest.mark.parametrize(("memory", "floor"), [({"limit": 5}, 0), ({"limit": -1}, 0), ({}, 0)])
+def test_c08_nothing_to_check(memory: dict[str, Any], floor: int) -> None:
+    assert make({"memory": memory}, unified()).floor == floor
+    assert make({"memory": memory | {"checkBeforeUpdate": True}}, unified()).floor == max(memory.get("limit", 0), 0)
