@@ -316,14 +316,11 @@ def test_limits(target: Target) -> None:
 
 def test_depth_through_symlinks(target: Target) -> None:
     """Each name is short; the directory they add up to is not, and could not be removed by who recurses."""
-    members = []
-    for number in range(40):
-        members += [directory(f"l{number}/1/2/3/4/5/6/7/8"), symlink(f"l{number}/1/2/3/4/5/6/7/8/n", "/")]
     chain = [directory("0/1/2/3/4"), symlink("s1", "0/1/2/3/4")]
-    for number in range(1, 60):
+    for number in range(1, 38):  # the kernel follows 40
         chain += [directory(f"s{number}/1/2/3/4"), symlink(f"s{number + 1}", f"s{number}/1/2/3/4")]
-    with pytest.raises(errors.Hostile, match="deeper than|cannot unpack"):
-        target.unpack(tar(*members, *chain))
+    with pytest.raises(errors.Hostile, match="deeper than"):
+        target.unpack(tar(*chain))
 
 
 def test_extended_header_is_bounded(target: Target) -> None:
