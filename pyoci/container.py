@@ -468,7 +468,8 @@ class Container:
 def list(root: str | None = None) -> List[dict[str, Any]]:
     """The states of all containers under root, by id; `owner` is the user's name.
 
-    One whose state is damaged is stopped: it can only be deleted.  Raises errors.SetupError.
+    One whose state.json cannot be read has the status "damaged": it can only be deleted, with force.
+    Raises errors.SetupError.
     """
     absolute = _root(root)
     found = []
@@ -504,7 +505,7 @@ def _listed(directory: states.Directory) -> dict[str, Any]:
     try:
         state = directory.document(directory.load())
     except errors.WrongState:
-        state = directory.document({})
+        state = directory.document({}, "damaged")
     return {**state, "owner": owner}
 
 

@@ -16,7 +16,8 @@ OPTIONS = (
     Option("quiet", "ids only", short="q"),
 )
 HELP = """\
-The containers under the global option --root are listed.
+The containers under the global option --root are listed.  One whose state cannot be read is "damaged":
+`pyoci delete --force` removes it.
 """
 COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
 WIDTH, GAP = 12, 3  # least width of a column, and blanks after the longest entry

@@ -3,6 +3,7 @@ does not remove (L21, SECURITY 19)."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -178,6 +179,10 @@ def test_damaged_state(box: Box) -> None:
         assert "damaged" in result.error
         assert "delete --force" in result.error
     assert box.rt("list", "-q").out == f"{box.id}\n"
+    assert [(state["id"], state["status"]) for state in json.loads(box.rt("list", "-f", "json").out)] == [
+        (box.id, "damaged")
+    ]
+    assert "damaged" in box.rt("list").out
     os.kill(pid, signal.SIGKILL)  # nobody knows it any more
     os.waitpid(pid, 0)
     box.delete("--force")
