@@ -69,6 +69,8 @@ class Layers:
             tree.remove(temporary)
 
     def _fill(self, directory: str, file: io.BufferedReader, diff_id: str) -> int:
+        if streams.compression(file.peek(6)) == "+":
+            raise errors.Hostile("the layer is compressed as no layer may be", hint="gzip, zstd or not at all")
         os.mkdir(directory, 0o755)
         os.chmod(directory, 0o755)
         reader = streams.HashingReader(streams.decompressed(file), "the layer", self.limits.size)

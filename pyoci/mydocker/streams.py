@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 CHUNK = 1 << 20
+_XZ_MEMORY = 1 << 27  # bytes: `xz -9` needs half of it
 _WINDOW = 1 << 27  # bytes a zstd frame may make us remember: what `zstd --long` allows
 _GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
 
@@ -97,10 +98,36 @@ def decompressed(file: io.BufferedReader) -> Readable:
     if magic.startswith(_BZIP2):
         return bz2.BZ2File(file)
     if magic.startswith(_XZ):
-        return lzma.LZMAFile(file)
+        return _Xz(file)
     if magic.startswith(_ZSTD):
         return _Zstd(file)
     return file
+
+
+class _Xz:
+    """xz streams, one after the other; lzma.LZMAFile would take as much memory as they ask for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.decompressor = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+        self.pending = b""
+
+    def read(self, size: int, /) -> bytes:
+        """As a file; EOFError for what breaks off."""
+        while True:
+            if self.decompressor.eof:
+                self.pending = (self.decompressor.unused_data or self.file.read(CHUNK)).lstrip(b"\0")
+                if not self.pending:
+                    return b""
+                self.decompressor = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+            if self.decompressor.needs_input and not self.pending:
+                self.pending = self.file.read(CHUNK)
+                if not self.pending:
+                    raise EOFError("it breaks off")
+            data = self.decompressor.decompress(self.pending, size)
+            self.pending = b""
+            if data:
+                return data
 
 
 class _Zstd:

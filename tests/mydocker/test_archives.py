@@ -198,6 +198,18 @@ def test_decompression_bomb(places: paths.Paths) -> None:
     assert os.listdir(store.paths.partial) == []
 
 
+def test_xz(store: images.Store) -> None:
+    """Several streams with padding between; one that wants gigabytes of memory; a layer may not be xz."""
+    half = len(BASE) // 2
+    packed = lzma.compress(BASE[:half]) + bytes(8) + lzma.compress(BASE[half:])
+    assert content(store, archives.take_rootfs(store, read(packed), "", {}))
+    greedy = lzma.compress(BASE, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29}])
+    with pytest.raises(errors.Hostile, match="damaged: Memory usage limit"):
+        archives.take_rootfs(store, read(greedy), "", {})
+    with pytest.raises(errors.Hostile, match="compressed as no layer may be"):
+        archives.load(store, read(old_archive([lzma.compress(BASE)])))
+
+
 @pytest.mark.parametrize(
     "pack", [bytes, gzip.compress, zstandard.ZstdCompressor().compress, lzma.compress, bz2.compress]
 )
