@@ -16,8 +16,8 @@ HEADERS = $(wildcard libexec/*.h)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What building and running takes; what the tests and the bench add.
-APT_RUN := gcc libc6-dev make python3 python3-venv python3-dev libcap-dev busybox-static conmon nftables
-APT_TEST := runc crun podman slirp4netns tini curl strace uidmap shellcheck libseccomp2 python3-seccomp \
+APT_RUN := gcc libc6-dev make python3 python3-venv python3-dev libcap-dev busybox-static conmon nftables curl
+APT_TEST := runc crun podman slirp4netns tini strace uidmap shellcheck libseccomp2 python3-seccomp \
 	iproute2 procps util-linux groff-base zsh fish criu docker-registry apache2-utils openssl
 APT_VM := qemu-system-x86 mmdebstrap e2fsprogs cpio kmod
 
@@ -37,13 +37,16 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-vm vm-shell check bench plans build venv install share wheel clean
+.PHONY: help run web test test-vm vm-shell check bench plans build venv install share wheel clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 run: build ## show a bundle's whole life, command by command
 	@bundles/run-demo
+
+web: build $(VENV)/stamp ## show mydocker: a web server with a published port and a limit of memory
+	@bundles/run-web
 
 test: build build/apt-test $(VENV)/stamp ## every test (PYTEST_ARGS= chooses)
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
