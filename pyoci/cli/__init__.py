@@ -41,6 +41,7 @@ VERBS = {
     "validate": "tell every fault of a config.json",
     "features": "print what pyoci can do on this machine, as JSON",
     "info": "print what pyoci finds on this machine",
+    "doctor": "tell what this machine lacks for containers",
     "completion": "print the completion of the command line for a shell",
     "version": "print the version",
     "help": "explain a verb",
