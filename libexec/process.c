@@ -165,10 +165,23 @@ static void chown_stdio(uid_t uid)
 				continue;
 }
 
+static int own_permitted(uint64_t *permitted)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return -errno;
+	*permitted = data[0].permitted | (uint64_t)data[1].permitted << 32;
+	return 0;
+}
+
 static int set_groups(const struct op *op)
 {
+	uint64_t permitted = 0;
 	gid_t groups[1024] = { 0 };
 	size_t n = op->strs[0].len / 4;
+	int r;
 
 	if (op->strs[0].len % 4 || n > sizeof(groups) / sizeof(groups[0]))
 		return -EINVAL;
@@ -176,8 +189,12 @@ static int set_groups(const struct op *op)
 		memcpy(groups, op->strs[0].data, n * 4);
 	if (setgroups(n, groups) == 0)
 		return 0;
-	/* in the user namespace of an ordinary user the groups cannot be dropped: nothing was asked for */
-	return n == 0 && errno == EPERM ? 0 : -errno;
+	r = -errno;
+	/* in the user namespace of an ordinary user setgroups(2) is denied, whatever capabilities one has: the
+	 * groups cannot be dropped, and those that engines ask for as a habit are left out, as runc does */
+	if (r == -EPERM && (n == 0 || (own_permitted(&permitted) == 0 && permitted >> CAP_SETGID & 1)))
+		return 0;
+	return r;
 }
 
 int op_setids(struct ctx *ctx, const struct op *op)
@@ -200,17 +217,6 @@ int op_setids(struct ctx *ctx, const struct op *op)
 	/* the change of ids cleared it; until READY the container dies with the runtime */
 	if (ctx->sock >= 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return -errno;
-	return 0;
-}
-
-static int own_permitted(uint64_t *permitted)
-{
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2];
-
-	if (syscall(SYS_capget, &head, data) < 0)
-		return -errno;
-	*permitted = data[0].permitted | (uint64_t)data[1].permitted << 32;
 	return 0;
 }
 

@@ -141,6 +141,12 @@ def test_user_without_a_user_namespace(user: User) -> None:
     assert "user" in result.err
 
 
+def test_groups_in_a_user_namespace_that_denies_them(fake_root: User) -> None:
+    """buildah always asks for a group; where setgroups(2) is denied nobody can have it (as runc, an error else)."""
+    fake_root.box.process["user"]["additionalGids"] = [0]
+    assert fake_root.run("id", "-u") == "0\n"
+
+
 def test_root_of_a_user_namespace(fake_root: User) -> None:
     """N08: devices are bound, cgroups left alone, no namespace of users made."""
     shown = fake_root.run(
