@@ -75,3 +75,53 @@ def rootless_state_place(engine: Rootless) -> None:
     engine.box()
     assert not (Path("/run") / engine.flavour).exists()
     assert any(Path(f"/run/user/{UID}").glob(f"{engine.flavour}/*")), os.listdir(f"/run/user/{UID}")
+
+
+# -- a user with one id ---------------------------------------------------------------------------------
+
+
+def single(engine: Rootless, *args: str) -> subprocess.CompletedProcess[str]:
+    """podman of a user who has no subordinate ids: one id is mapped, setgroups(2) is denied."""
+    home, run = engine.work / "home1", Path(f"/run/user/{UID + 1}")
+    for directory, mode in ((home, 0o755), (run, 0o700)):
+        if not directory.exists():
+            directory.mkdir()
+            os.chown(directory, UID + 1, UID + 1)
+            directory.chmod(mode)
+            (home / "storage.conf").write_text(
+                '[storage]\ndriver = "overlay"\n[storage.options.overlay]\nignore_chown_errors = "true"\n'
+            )
+    ids = ["setpriv", "--reuid", str(UID + 1), "--regid", str(UID + 1), "--clear-groups"]
+    names = {"HOME": home, "PATH": SHELL_PATH, "XDG_RUNTIME_DIR": run, "CONTAINERS_STORAGE_CONF": home / "storage.conf"}
+    env = ["env", "-i", *(f"{key}={value}" for key, value in names.items())]
+    argv = [*ids, *env, "podman", "--runtime", engine.runtime, *args]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=engine.work)
+
+
+@check("rootless", quick=True)
+def single_id(engine: Rootless) -> None:
+    done = single(engine, "import", str(engine.image), IMAGE)
+    assert done.returncode == 0, done.stderr
+    done = single(engine, "run", "--rm", IMAGE, "/bin/sh", "-c", "cat /proc/self/uid_map; id -u")
+    expect(rf"0\s+{UID + 1}\s+1\n0", done.stdout or done.stderr)
+
+
+@check("rootless")
+def single_id_build(engine: Rootless) -> None:
+    """buildah asks for additional groups, which nobody may set here."""
+    context = engine.work / "single"
+    context.mkdir()
+    (context / "Containerfile").write_text("FROM localhost/box\nRUN id -u\n")
+    done = single(engine, "build", str(context))
+    assert done.returncode == 0, done.stderr
+    assert "\n0\n" in done.stdout
+
+
+@check("rootless")
+def single_id_exec(engine: Rootless) -> None:
+    name = single(engine, "run", "-d", IMAGE, "sleep", "100").stdout.strip()
+    try:
+        done = single(engine, "exec", name, "id", "-u")
+        assert done.stdout == "0\n", done.stderr
+    finally:
+        single(engine, "rm", "-f", "-t", "0", name)

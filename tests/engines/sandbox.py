@@ -153,9 +153,9 @@ def mount_private(work: Path) -> None:
         cover(directory, keep=True)
     Path("/run/lock").mkdir()
     Path("/var/tmp").chmod(0o1777)
-    passwd = f"{USER}:x:{UID}:{UID}::{work}/home:/bin/sh\n"
+    passwd = f"{USER}:x:{UID}:{UID}::{work}/home:/bin/sh\n{USER}1:x:{UID + 1}:{UID + 1}::{work}/home1:/bin/sh\n"
     replace("/etc/passwd", Path("/etc/passwd").read_text() + passwd)
-    replace("/etc/group", Path("/etc/group").read_text() + f"{USER}:x:{UID}:\n")
+    replace("/etc/group", Path("/etc/group").read_text() + f"{USER}:x:{UID}:\n{USER}1:x:{UID + 1}:\n")
     for path in ("/etc/subuid", "/etc/subgid"):
         if Path(path).exists():
             replace(path, SUB_IDS)
