@@ -7,6 +7,7 @@ PYTHON ?= /usr/bin/python3
 CC ?= cc
 CFLAGS ?= -std=gnu11 -O2 -Wall -Wextra -Werror
 PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 600
 
 LIBDIR := $(PREFIX)/lib/pyoci
 VENV := .venv
@@ -18,7 +19,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What building and running takes; what the tests and the bench add.
 APT_RUN := gcc libc6-dev make python3 python3-venv python3-dev libcap-dev busybox-static conmon nftables curl
 APT_TEST := runc crun podman slirp4netns tini strace uidmap shellcheck libseccomp2 python3-seccomp \
-	iproute2 procps util-linux groff-base zsh fish criu docker-registry apache2-utils openssl
+	iproute2 procps util-linux clang libclang-rt-dev groff-base zsh fish criu docker-registry apache2-utils openssl
 APT_VM := qemu-system-x86 mmdebstrap e2fsprogs cpio kmod
 
 # A shell function: installs those of its arguments that dpkg does not know as installed.
@@ -37,7 +38,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run web test test-vm vm-shell check bench plans build venv install share wheel clean
+.PHONY: help run web test test-teeth test-security-long fuzz test-vm vm-shell check bench plans build venv install share wheel clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -50,6 +51,15 @@ web: build $(VENV)/stamp ## show mydocker: a web server with a published port an
 
 test: build build/apt-test $(VENV)/stamp ## every test (PYTEST_ARGS= chooses)
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-teeth: build build/apt-test $(VENV)/stamp ## take every defence out once: its test must fail (TEETH= chooses)
+	$(SUDO) $(VENV)/bin/python -m tests.security.teeth $(TEETH)
+
+test-security-long: build build/apt-test $(VENV)/stamp ## the attacks, thousands of rounds (an hour)
+	$(SUDO) env PYOCI_LONG=1 $(VENV)/bin/python -m pytest tests/security $(PYTEST_ARGS)
+
+fuzz: build/fuzz_plan ## fuzz the plan reader of nsexec (FUZZ_SECONDS=600); finds go to tests/security/corpus
+	build/fuzz_plan -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -artifact_prefix=build/fuzz- tests/security/corpus
 
 test-vm: build build/apt-vm $(VENV)/stamp ## tests on cgroup v2, systemd and AppArmor, in a virtual machine (VM_ARGS= chooses)
 	$(VENV)/bin/python -m tests.vm.boot test $(VM_ARGS)
@@ -135,6 +145,10 @@ build/nsexec build/mydocker: build/pyoci
 build/image: $(shell find pyoci -name '*.py') | build/apt-run
 	$(PYTHON) -I -S pyoci/image_make.py
 	@touch $@
+
+# libFuzzer on the plan reader, with the sanitizers.
+build/fuzz_plan: tests/security/fuzz_plan.c libexec/plan.c $(HEADERS) Makefile | build/apt-test
+	clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ tests/security/fuzz_plan.c libexec/plan.c
 
 # Not static (the sanitizers cannot be): for the tests that feed nsexec broken plans.
 build/nsexec-asan: $(SOURCES) $(HEADERS) Makefile | build/apt-run
