@@ -41,7 +41,7 @@ def volume(text: str) -> dict[str, Any]:
             f"{source!r} includes invalid characters for a volume name, only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
             hint="a host directory is written as an absolute path",
         )
-    return {**made, "type": "volume", "name": source}
+    return {**made, "type": "volume", "name": source, "nocopy": "nocopy" in given}
 
 
 def mount(text: str) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def mount(text: str) -> dict[str, Any]:
     elif kind == "volume":
         if source and not VOLUME.fullmatch(source):
             raise errors.UsageError(f"--mount {text!r}: {source!r} is no volume name")
-        made |= {"type": "volume", "name": source}
+        made |= {"type": "volume", "name": source, "nocopy": _truth(fields.pop("volume-nocopy", "false"))}
     elif kind == "tmpfs":
         size, mode = fields.pop("tmpfs-size", ""), fields.pop("tmpfs-mode", "")
         sized = [f"size={options.size(size)}"] if size else []

@@ -380,12 +380,21 @@ def create(paths: Paths, record: dict[str, Any], name: str | None, image: Image)
             _make_sources(paths, record)
             container.record |= record
             container.save()
-            images.Store(paths).mount(image, container.id)
+            _fill_volumes(paths, record, images.Store(paths).mount(image, container.id))
             images.Store(paths).unmount(container.id)
     except BaseException:
         lifecycle.discard(container)
         raise
     return container
+
+
+def _fill_volumes(paths: Paths, record: dict[str, Any], rootfs: str) -> None:
+    """An empty volume begins with what the image has there, unless `nocopy` says otherwise."""
+    from pyoci.mydocker import volumes
+
+    for mount in record["mounts"]:
+        if mount["type"] == "volume" and not mount.get("nocopy"):
+            volumes.Volumes(paths).fill(mount["name"], rootfs, mount["destination"])
 
 
 def _hosts_name(record: dict[str, Any]) -> bool:

@@ -36,19 +36,21 @@ class Packer:
         """All of a directory.  Raises errors.StorageError."""
         root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for entry in tree.walk(root):
-                try:
-                    self._add(entry)
-                except FileNotFoundError:
-                    continue  # a running container goes on
-                except OSError as error:
-                    raise errors.StorageError(
-                        f"cannot read {os.fsdecode(entry.path[:200])!r}: {error.strerror}"
-                    ) from None
-                self._tar.members.clear()
-            self._tar.close()
+            self.pack_open(root)
         finally:
             os.close(root)
+
+    def pack_open(self, root: int) -> None:
+        """pack(), of a directory by its descriptor, which stays the caller's."""
+        for entry in tree.walk(root):
+            try:
+                self._add(entry)
+            except FileNotFoundError:
+                continue  # a running container goes on
+            except OSError as error:
+                raise errors.StorageError(f"cannot read {os.fsdecode(entry.path[:200])!r}: {error.strerror}") from None
+            self._tar.members.clear()
+        self._tar.close()
 
     def _add(self, entry: Entry) -> None:
         member = _member(entry)

@@ -127,7 +127,7 @@ def remove(path: str) -> None:
     except FileNotFoundError:
         return
     try:
-        _empty(top)
+        clear(top)
         os.rmdir(path)
     except OSError as error:
         raise errors.StorageError(f"cannot remove {error.filename or path}: {error.strerror}") from None
@@ -135,8 +135,8 @@ def remove(path: str) -> None:
         os.close(top)
 
 
-def _empty(top: int) -> None:
-    """What lies deep is first moved up: a tree of any depth goes, with two descriptors and no recursion."""
+def clear(top: int) -> None:
+    """All that is in a directory, by its descriptor.  What lies deep is first moved up: a tree of any depth goes, with two descriptors and no recursion."""
     while names := os.listdir(top):
         for name in names:
             if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):

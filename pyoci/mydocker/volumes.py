@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+import threading
 
-from pyoci.mydocker import errors, images, records, tree
+from pyoci.mydocker import calls, errors, images, records, rootless, streams, tarball, tarread, tree, untar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +33,34 @@ class Volume:
         self.anonymous = record.get("anonymous") is True
 
 
+def copy(source: int, target: int) -> None:
+    """One directory into another, empty one, by descriptors: packed and unpacked as a layer would be."""
+    found = os.fstat(source)
+    os.fchown(target, found.st_uid, found.st_gid)
+    os.fchmod(target, stat.S_IMODE(found.st_mode))
+    reading, writing = os.pipe()
+    failed: list[Exception] = []
+
+    def pack() -> None:
+        try:
+            with open(writing, "wb") as file:
+                tarball.Packer(file, layer=False).pack_open(source)
+        except (errors.Error, OSError) as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=pack)
+    thread.start()
+    try:
+        with open(reading, "rb") as file:
+            untar.Unpacker(target, tarread.Limits(), userns=rootless.active()).unpack(file)
+            while file.read(streams.CHUNK):
+                pass  # what pads the end
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
 class Volumes:
     """ROOT/volumes.
 
@@ -53,6 +83,32 @@ class Volumes:
                 record = {"created": images.now(), "labels": dict(labels or {}), "anonymous": anonymous}
                 records.write(f"{path}/volume.json", record)
         return f"{path}/_data"
+
+    def fill(self, name: str, rootfs: str, inside: str) -> None:
+        """Copy what an image has where a volume goes, into the volume, if that is empty (docker's rule for volumes).
+
+        rootfs: the mounted root file system; inside: path in it, hostile.  Raises errors.Hostile, errors.StorageError.
+        """
+        data = f"{self._path(name)}/_data"
+        with records.Lock(self.lock):
+            if os.listdir(data):
+                return
+            root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                source = calls.open_in_root(root, os.fsencode(inside), os.O_RDONLY | os.O_DIRECTORY)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            finally:
+                os.close(root)
+            target = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                copy(source, target)
+            except BaseException:
+                tree.clear(target)
+                raise
+            finally:
+                os.close(source)
+                os.close(target)
 
     def create(self, name: str = "", labels: Mapping[str, str] | None = None) -> str:
         """`volume create`: gives the name; an empty one becomes 64 hex digits.  A volume that is there stays."""

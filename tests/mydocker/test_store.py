@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyoci.mydocker import content, errors, images, records, tree
+from pyoci.mydocker import content, errors, images, records, tree, volumes
 from pyoci.mydocker.reference import InvalidReference
 from tests.integration import harness
 from tests.mydocker.layers import add, blobs_of, directory, hard_link, member, symlink, tar
@@ -463,6 +463,37 @@ def test_busybox(store: images.Store) -> None:
     assert store.ensure("busybox").id == own.id, "a real image of that name goes before"
     with pytest.raises(errors.NotFound):
         store.ensure("busybox:1.36", "never")
+
+
+def test_a_volume_begins_with_the_image(store: images.Store, tmp_path: Path) -> None:
+    """Owners, modes and links too; once; and a symlink of the image leads to nothing of the host."""
+    files = tar(
+        directory("data", uid=5, gid=6, mode=0o2770),
+        member("data/file", b"x" * 300_000, uid=7),
+        hard_link("data/hard", "data/file"),
+        symlink("data/soft", "/etc"),
+        symlink("out", str(tmp_path)),
+        member("plain", b"x"),
+    )
+    (tmp_path / "precious").write_text("x")
+    root = store.mount(add(store, [files]), ONE)
+    try:
+        own = volumes.Volumes(store.paths)
+        data = Path(own.ensure("data"))
+        own.fill("data", root, "/data")
+        found = data.stat()
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (5, 6, 0o2770)
+        assert ((data / "file").stat().st_uid, (data / "file").stat().st_nlink) == (7, 2)
+        assert os.readlink(data / "soft") == "/etc"
+        (data / "file").unlink()
+        own.fill("data", root, "/data")
+        assert not (data / "file").exists(), "a volume with something in it stays as it is"
+        for inside in ("/out", "/plain", "/missing", "/../../../../tmp"):
+            own.ensure("other")
+            own.fill("other", root, inside)
+            assert os.listdir(own.inspect("other").path) == []
+    finally:
+        store.remove_rootfs(ONE)
 
 
 def test_hard_link_across(store: images.Store) -> None:
