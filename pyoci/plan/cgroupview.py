@@ -22,9 +22,9 @@ def make(draft: Draft, wanted: Wanted, kind: str, dest: str, where: str) -> list
 
 
 def _unified(draft: Draft, wanted: Wanted, dest: str, where: str) -> ops.Op:
-    """A new mount shows the cgroup namespace's root.  A user namespace may make one only together with a
-    cgroup namespace of its own; else the host's mount is bound, as runc does."""
-    if draft.limited and "cgroup" not in draft.namespaces and draft.facts.cgroup_unified:
+    """A new mount shows the cgroup namespace's root.  Without a namespace of its own the host's mount is bound: a
+    user namespace may make none then, and one that root makes there sets the options of the host's (nsdelegate)."""
+    if "cgroup" not in draft.namespaces and draft.facts.cgroup_unified:
         source = draft.facts.cgroup_unified
         return ops.op(
             "bind",
