@@ -1,0 +1,277 @@
+"""The systemd driver, asked of the machine's systemd. C03 C19 C23 C24 C25 C26."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.harness import PROJECT, until
+from tests.vm.inside.tools import CGROUPS, MIB, cgroup_of, read, shown, systemctl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.integration.harness import Box
+
+SLICE = "pyocivm.slice/pyocivm-a.slice"
+
+
+def unit(box: Box) -> str:
+    return f"it-{box.id}.scope"
+
+
+def gone(name: str) -> bool:
+    return shown(name, "LoadState", "ActiveState")["ActiveState"] == "inactive"
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays() -> Iterator[None]:
+    """No scope, and no slice of ours when nothing is in it."""
+    yield
+    left = systemctl("list-units", "--all", "--plain", "--no-legend", "it-*.scope", "pyoci-it*.scope").out
+    assert not left
+
+
+def test_life_of_a_scope(scoped: Box) -> None:
+    """C03: init is in the scope when create returns; slices are made; nothing stays."""
+    scoped.up()
+    directory = CGROUPS / SLICE / unit(scoped)
+    assert cgroup_of(scoped.pid) == directory
+    facts = shown(unit(scoped), "ActiveState", "Slice", "Delegate", "ControlGroup", "CollectMode")
+    assert facts == {
+        "ActiveState": "active",
+        "Slice": "pyocivm-a.slice",
+        "Delegate": "yes",
+        "ControlGroup": f"/{SLICE}/{unit(scoped)}",
+        "CollectMode": "inactive-or-failed",
+    }
+    assert scoped.exec("cat", "/proc/self/cgroup").out.strip().endswith(unit(scoped))
+    scoped.kill("KILL")
+    until(lambda: scoped.status == "stopped", "stopped")
+    scoped.delete()
+    assert not directory.exists()
+    assert gone(unit(scoped))
+
+
+def test_default_place(scoped: Box) -> None:
+    del scoped.linux["cgroupsPath"]
+    scoped.create()
+    assert cgroup_of(scoped.pid) == CGROUPS / "system.slice" / f"pyoci-{scoped.id}.scope"
+    scoped.delete("--force")
+    assert gone(f"pyoci-{scoped.id}.scope")
+
+
+def test_run_in_the_foreground(scoped: Box) -> None:
+    """The container's cgroup namespace begins at its scope."""
+    scoped.namespace("cgroup")
+    assert scoped.output("cat", "/proc/self/cgroup") == "0::/\n"
+
+
+def test_resources_are_properties_and_files(scoped: Box) -> None:
+    """systemd knows what it has a property for; the file has the exact value."""
+    scoped.linux["resources"].update(
+        memory={"limit": 64 * MIB, "swap": 80 * MIB, "reservation": 32 * MIB},
+        cpu={"shares": 2048, "quota": 33333, "period": 100000, "cpus": "0-1", "mems": "0"},
+        pids={"limit": 77},
+        hugepageLimits=[{"pageSize": "2MB", "limit": 4 * MIB}],
+        unified={"memory.high": str(60 * MIB)},
+    )
+    scoped.create()
+    names = ("MemoryMax", "MemorySwapMax", "MemoryLow", "CPUQuotaPerSecUSec", "TasksMax", "AllowedCPUs")
+    assert shown(unit(scoped), *names) == {
+        "MemoryMax": str(64 * MIB),
+        "MemorySwapMax": str(16 * MIB),
+        "MemoryLow": str(32 * MIB),
+        "CPUQuotaPerSecUSec": "340ms",
+        "TasksMax": "77",
+        "AllowedCPUs": "0-1",
+    }
+    directory = cgroup_of(scoped.pid)
+    weight = read(directory, "cpu.weight")
+    files = {
+        "memory.max": str(64 * MIB),
+        "memory.swap.max": str(16 * MIB),
+        "memory.low": str(32 * MIB),
+        "memory.high": str(60 * MIB),
+        "cpu.max": "33333 100000",
+        "cpuset.cpus": "0-1",
+        "cpuset.mems": "0",
+        "pids.max": "77",
+        "hugetlb.2MB.max": str(4 * MIB),
+        "hugetlb.2MB.rsvd.max": str(4 * MIB),
+    }
+    assert {name: read(directory, name) for name in files} == files
+    assert systemctl("daemon-reload").code == 0
+    # systemd writes again what it knows, and nothing else has changed
+    kept = {name: text for name, text in files.items() if name != "cpu.max"}
+    assert {name: read(directory, name) for name in kept} == kept
+    assert read(directory, "cpu.weight") == weight == shown(unit(scoped), "CPUWeight")["CPUWeight"]
+
+
+def test_update_tells_systemd_too(scoped: Box) -> None:
+    """C26: what update sets survives systemd writing what it knows."""
+    scoped.linux["resources"]["memory"] = {"limit": 64 * MIB}
+    scoped.create()
+    scoped.rt("update", "--memory", str(32 * MIB), "--pids-limit", "9", scoped.id)
+    assert shown(unit(scoped), "MemoryMax", "TasksMax") == {"MemoryMax": str(32 * MIB), "TasksMax": "9"}
+    systemctl("daemon-reload")
+    directory = cgroup_of(scoped.pid)
+    assert (read(directory, "memory.max"), read(directory, "pids.max")) == (str(32 * MIB), "9")
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_limits_under_which_nothing_can_be_forked(scoped: Box, limit: int) -> None:
+    """C19: init is there before the limit is."""
+    scoped.linux["resources"]["pids"] = {"limit": limit}
+    scoped.create()
+    assert read(cgroup_of(scoped.pid), "pids.max") == str(limit)
+
+
+def test_devices_stay_shut(scoped: Box) -> None:
+    """C23: our filter is there beside systemd's, also when systemd writes its own again."""
+    scoped.linux["resources"]["devices"] = [{"allow": False, "access": "rwm"}]
+    scoped.linux["devices"] = [{"path": "/dev/kmsg2", "type": "c", "major": 1, "minor": 11}]
+    scoped.up()
+    assert scoped.exec("sh", "-c", "head -c1 /dev/kmsg2", check=False).code != 0
+    systemctl("daemon-reload")
+    assert scoped.exec("sh", "-c", "head -c1 /dev/kmsg2", check=False).code != 0
+    assert scoped.exec("sh", "-c", "head -c1 /dev/zero >/dev/null").code == 0
+
+
+def test_annotations_are_properties(scoped: Box) -> None:
+    """C25"""
+    scoped.config["annotations"] = {
+        "org.systemd.property.TimeoutStopSec": "uint64 11",
+        "org.systemd.property.Description": "'a box'",
+        "org.systemd.property.Documentation": "['man:box(1)']",
+    }
+    scoped.create()
+    assert shown(unit(scoped), "TimeoutStopUSec", "Description", "Documentation") == {
+        "TimeoutStopUSec": "11s",
+        "Description": "a box",
+        "Documentation": "man:box(1)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "said"),
+    [
+        ("NoSuchThing", "true", "Cannot set property NoSuchThing, or unknown property"),
+        ("TasksMax", "'many'", "TasksMax"),
+    ],
+)
+def test_what_systemd_refuses_is_an_error_with_its_text(scoped: Box, annotation: str, text: str, said: str) -> None:
+    scoped.config["annotations"] = {f"org.systemd.property.{annotation}": text}
+    result = scoped.create(check=False)
+    assert result.code == 1
+    assert "systemd refuses StartTransientUnit" in result.error
+    assert said in result.error
+    assert gone(unit(scoped))
+    assert not scoped.entries()
+
+
+def test_a_scope_of_that_name_is_not_taken_over(scoped: Box) -> None:
+    name = unit(scoped)
+    other = subprocess.Popen(["systemd-run", "--scope", "--quiet", f"--unit={name}", "sleep", "1000"])
+    try:
+        until(lambda: shown(name, "ActiveState")["ActiveState"] == "active", "the other scope")
+        result = scoped.create(check=False)
+        assert result.code == 1
+        assert "already" in result.error
+        assert other.poll() is None
+        assert shown(name, "ActiveState")["ActiveState"] == "active"
+    finally:
+        other.kill()
+        other.wait()
+    until(lambda: gone(name), "the end of the other scope")
+
+
+def test_a_failed_create_leaves_no_scope(scoped: Box) -> None:
+    scoped.args("/no/such/program")
+    assert scoped.create(check=False).code != 0
+    assert gone(unit(scoped))
+    assert not (CGROUPS / SLICE / unit(scoped)).exists()
+
+
+@pytest.mark.parametrize("step", ["forked", "scope", "cgroup", "ready"])
+def test_killed_create(scoped: Box, step: str) -> None:
+    """SECURITY 19: `delete --force` is enough, whenever the runtime was killed."""
+    scoped.write()
+    program = (
+        "import os, signal\nfrom pyoci import container_create\nfrom pyoci.container import Container\n"
+        f"container_create.after_step = lambda name: name == {step!r} and os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"Container.create({scoped.id!r}, {str(scoped.bundle)!r}, root={str(scoped.root)!r}, cgroup_manager='systemd')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    scoped.delete("--force")
+    assert gone(unit(scoped))
+
+
+def test_pause_kill_and_what_the_container_made_below(scoped: Box) -> None:
+    """C24: the scope is the container's: its own cgroups are frozen, killed and removed with it."""
+    scoped.namespace("cgroup")
+    scoped.mount("/sys/fs/cgroup", "cgroup", "cgroup", "rw")
+    scoped.script("mkdir /sys/fs/cgroup/sub && echo $$ >/sys/fs/cgroup/sub/cgroup.procs && exec sleep 1000")
+    scoped.up()
+    directory = CGROUPS / SLICE / unit(scoped)
+    until(lambda: cgroup_of(scoped.pid) == directory / "sub", "init in its own cgroup")
+    scoped.rt("pause", scoped.id)
+    assert "frozen 1" in read(directory, "cgroup.events")
+    assert scoped.status == "paused"
+    scoped.rt("resume", scoped.id)
+    scoped.delete("--force")
+    assert not directory.exists()
+    assert gone(unit(scoped))
+
+
+def test_scope_ended_by_systemd(scoped: Box) -> None:
+    """`systemctl stop` ends the container; delete finds nothing left and is content."""
+    scoped.up()
+    assert systemctl("kill", "--signal=KILL", unit(scoped)).code == 0
+    until(lambda: scoped.status == "stopped", "stopped")
+    until(lambda: gone(unit(scoped)), "the end of the scope")
+    scoped.delete()
+
+
+def test_two_containers_in_one_slice(scoped: Box, boxes: Callable[[], Box]) -> None:
+    other = boxes()
+    other.linux["cgroupsPath"] = f"pyocivm-a.slice:it:{other.id}"
+    scoped.create()
+    other.write()
+    other.rt("--systemd-cgroup", "create", "--bundle", str(other.bundle), other.id, stdout=None, stderr=None)
+    assert cgroup_of(other.pid).parent == cgroup_of(scoped.pid).parent
+    other.delete("--force")
+    assert cgroup_of(scoped.pid).exists()
+
+
+def test_the_plan_says_what_systemd_is_asked(scoped: Box) -> None:
+    scoped.write()
+    text = scoped.rt("plan", "--bundle", str(scoped.bundle)).out
+    assert "have systemd start it-" in text
+    assert f"make cgroup {CGROUPS}/{SLICE}/it-" in text
+
+
+def test_no_systemd(scoped: Box) -> None:
+    """Clear words where no bus listens."""
+    scoped.write()
+    result = scoped.rt(
+        "create",
+        "--bundle",
+        str(scoped.bundle),
+        scoped.id,
+        check=False,
+        env={"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere"},
+    )
+    assert result.code == 1
+    assert "no connection to systemd over the bus unix:path=/nowhere: no such file or directory" in result.err
+    assert "leave out --systemd-cgroup" in result.err
+
+
+def test_a_path_that_is_none_of_systemds(scoped: Box) -> None:
+    scoped.linux["cgroupsPath"] = "/a/b"
+    result = scoped.create(check=False)
+    assert "SLICE:PREFIX:NAME" in result.error
