@@ -136,7 +136,10 @@ def remove(path: str) -> None:
 
 
 def clear(top: int) -> None:
-    """All that is in a directory, by its descriptor.  What lies deep is first moved up: a tree of any depth goes, with two descriptors and no recursion."""
+    """All that is in a directory, by its descriptor.
+
+    What lies deep is first moved up: a tree of any depth goes, with two descriptors and no recursion.
+    """
     while names := os.listdir(top):
         for name in names:
             if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
