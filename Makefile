@@ -7,6 +7,7 @@ PYTHON ?= /usr/bin/python3
 CC ?= cc
 CFLAGS ?= -std=gnu11 -O2 -Wall -Wextra -Werror
 PYTEST_ARGS ?=
+ENGINES_ARGS ?=
 FUZZ_SECONDS ?= 600
 
 LIBDIR := $(PREFIX)/lib/pyoci
@@ -22,7 +23,12 @@ APT_TEST := runc crun podman slirp4netns tini strace uidmap shellcheck libseccom
 	iproute2 procps util-linux clang libclang-rt-dev groff-base zsh fish criu docker-registry apache2-utils openssl
 APT_VM := qemu-system-x86 mmdebstrap e2fsprogs cpio kmod
 
-# A shell function: installs those of its arguments that dpkg does not know as installed.
+# The engines of `make test-engines`, and what they call.
+APT_ENGINES := podman conmon buildah containerd docker.io skopeo umoci uidmap slirp4netns fuse-overlayfs iptables \
+	catatonit tini netavark aardvark-dns containernetworking-plugins crun runc
+
+# A shell function: installs those of its arguments that dpkg does not know as installed.  RUNLEVEL=1 tells
+# invoke-rc.d to start none of the daemons in them.
 define apt_install
 missing=; for package in $(1); do \
 	dpkg-query -W -f '$${db:Status-Status}' "$$package" 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
@@ -31,7 +37,7 @@ if [ -n "$$missing" ]; then \
 	echo "installing:$$missing"; \
 	command -v apt-get >/dev/null || { echo "no apt-get here: please install$$missing" >&2; exit 1; }; \
 	$(SUDO) apt-get -qq update && \
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y $$missing >build/apt.log 2>&1 \
+	$(SUDO) env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y $$missing >build/apt.log 2>&1 \
 		|| { cat build/apt.log >&2; exit 1; }; \
 fi
 endef
@@ -67,6 +73,9 @@ test-vm: build build/apt-vm $(VENV)/stamp ## tests on cgroup v2, systemd and App
 
 vm-shell: build build/apt-vm $(VENV)/stamp ## a root shell in that virtual machine (poweroff leaves it)
 	$(VENV)/bin/python -m tests.vm.boot shell
+
+test-engines: build build/apt-engines $(VENV)/stamp ## podman, containerd, docker, buildah on pyoci (ENGINES_ARGS=)
+	$(SUDO) $(VENV)/bin/python -m tests.engines.matrix $(ENGINES_ARGS)
 
 check: build/apt-test $(VENV)/stamp ## the linters alone: ruff, mypy --strict, shellcheck, cc -Werror
 	$(VENV)/bin/python -m pytest -q tests/unit/test_lint.py tests/unit/test_layers.py
@@ -125,6 +134,10 @@ build/apt-test: Makefile build/apt-run
 
 build/apt-vm: Makefile build/apt-run
 	@$(call apt_install,$(APT_VM))
+	@touch $@
+
+build/apt-engines: Makefile build/apt-test
+	@$(call apt_install,$(APT_ENGINES))
 	@touch $@
 
 $(VENV)/bin/pip: | build/apt-run

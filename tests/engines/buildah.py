@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.engines.lab import PROFILE, Engine, check, eventually, expect
+from tests.engines.lab import PROFILE, Engine, check, expect
 
 BOX = "localhost/box"
 

@@ -22,7 +22,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(PROJECT))
 
-from tests.engines import lab, sandbox  # noqa: E402
+from tests.engines import lab, report, sandbox  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.engines.lab import Check, Engine
@@ -35,9 +35,9 @@ ENGINES = {
     "podman": ("tests.engines.podman", "Podman"),
     "rootless": ("tests.engines.rootless", "Rootless"),
     "ctr": ("tests.engines.ctr", "Ctr"),
+    "docker": ("tests.engines.docker", "Docker"),
     "buildah": ("tests.engines.buildah", "Buildah"),
     "swarm": ("tests.engines.swarm", "Swarm"),
-    "docker": ("tests.engines.docker", "Docker"),
 }
 
 
@@ -140,7 +140,7 @@ def main() -> int:
         path = shutil.which(runtime)
         if not path:
             sys.exit(f"matrix: {runtime}: no such runtime")
-        for name in options.engine.split(","):
+        for name in filter(None, options.engine.split(",")):
             checks = checks_of(name, only, options.quick)
             if options.list:
                 print(f"{name}: {len(checks)}", *(check.id for check in checks))
@@ -152,6 +152,8 @@ def main() -> int:
             counts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("pass", "fail", "skip"))
             print(f"== {name} with {Path(path).name}: {counts}, {time.monotonic() - started:.0f} s {wrong}", flush=True)
             bad += bool(wrong) or "fail" in verdicts
+    if options.write:
+        report.write(Path(options.write), {name: checks_of(name, [], False) for name in ENGINES}, load)
     return 1 if bad else 0
 
 
