@@ -166,6 +166,10 @@ class Creation(shared.Run):
         if self.plan.cgroup:
             cgroup_make.check(self.plan.cgroup)
             self.record["cgroup"] = self.plan.cgroup.record
+        if self.plan.rdt:
+            from pyoci.host import rdt
+
+            self.record["rdt"] = rdt.check(self.plan.rdt)
         self.directory.write(states.CONFIG, self.bundle.raw)
         self.directory.save(self.record)  # names the cgroups before they are: a kill -9 from here on can be cleaned up
         _step("state")
@@ -179,6 +183,11 @@ class Creation(shared.Run):
         if self.plan.cgroup and not self.plan.cgroup.unit:
             cgroup_make.create(self.plan.cgroup)
             _step("cgroup")
+        if self.plan.rdt:
+            from pyoci.host import rdt
+
+            rdt.create(self.plan.rdt, self.record["rdt"])
+            _step("rdt")
         if not self.runner.has("fork"):
             self.forked(self.runner.pid)
         self.runner.send_plan(self.fds)
@@ -210,6 +219,10 @@ class Creation(shared.Run):
         self.record["pid"], self.record["start"] = pid, start
         self.directory.save(self.record)
         _step("forked")
+        if self.plan.rdt:
+            from pyoci.host import rdt
+
+            rdt.enter(self.record["rdt"], pid)
         if self.plan.cgroup and self.plan.cgroup.unit:
             self._scope(pid)
         if self.plan.cgroup:
@@ -272,6 +285,10 @@ class Creation(shared.Run):
             if self.request.pid_file and began:
                 shared.remove_pid_file(self.request.pid_file, self.record["pid"])
             remove(self.directory, self.record)
+            if self.record.get("rdt"):
+                from pyoci.host import rdt
+
+                rdt.undo(self.record["rdt"])
             if began:  # L18
                 self.warnings += hooks.run_all(self.record["hooks"], "poststop", oci_state(self.record, "stopped"))
         except (errors.Error, OSError) as second:

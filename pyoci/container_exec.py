@@ -177,6 +177,10 @@ class Execution(shared.Run):
         self.forks -= 1
         if self.forks <= 0:
             self.schedule()
+            if self.record.get("rdt"):
+                from pyoci.host import rdt
+
+                rdt.enter(self.record["rdt"], pid)
 
     def outside(self, pid: int) -> None:
         """Into the container's cgroup, or where init has moved meanwhile."""

@@ -147,4 +147,8 @@ def remove(directory: states.Directory, record: dict[str, Any]) -> None:
             from pyoci.host import systemd
 
             systemd.stop(record["cgroup"]["systemd"])
+    if record.get("rdt"):
+        from pyoci.host import rdt
+
+        rdt.destroy(record["rdt"])
     directory.remove()

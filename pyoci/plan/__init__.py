@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyoci.plan.cgroup import CgroupPlan
     from pyoci.plan.facts import Facts
     from pyoci.plan.options import Options, Target
+    from pyoci.plan.rdt import Rdt
 
 
 class Plan:
@@ -36,6 +37,7 @@ class Plan:
     hooks:        dict, config["hooks"] or {}; of an exec plan {}, hooks belong to the container's life
     scheduler:    ops.Op or None, for the finished process when nobody can inherit it; the host side does it
     net_devices:  dict, name of a network device on the host -> its name in the container, perhaps with %d
+    rdt:          rdt.Rdt or None, the class of service of resctrl
     rootfs:       str, absolute path of the root file system
     namespaces:   dict, namespace type -> path to join, "" for a new one
     """
@@ -49,6 +51,7 @@ class Plan:
         "namespaces",
         "net_devices",
         "ops",
+        "rdt",
         "rootfs",
         "scheduler",
         "terminal",
@@ -69,13 +72,10 @@ class Plan:
         self.warnings = draft.warnings
         self.hooks = hooks_config
         self.net_devices: dict[str, str] = {}
+        self.rdt: Rdt | None = None
         self.scheduler = process.scheduler(process_config)
         self.rootfs: str = draft.config["root"]["path"]
         self.namespaces = draft.namespaces
-
-
-# what needs code of a later version, and must not be passed over in silence (row L24)
-_UNSUPPORTED = ("intelRdt",)
 
 
 def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
@@ -83,12 +83,9 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
 
     config: validated (spec.validate), its paths absolute (bundle.load).
     Raises errors.InvalidConfig for what the schema cannot say: a sysctl of the host, a mount over /proc,
-    an id that is not mapped, a feature this version lacks.
+    an id that is not mapped.
     """
     draft = Draft(config, facts, options, namespaces.table(config))
-    for key in _UNSUPPORTED:
-        if draft.linux.get(key):
-            raise errors.InvalidConfig(f"linux.{key} is not supported", where=f"/linux/{key}")
     draft.cgroup = cgroup.make(config, facts, options)
     program = config.get("process") or {}
     entering = namespaces.enter(draft)
@@ -96,6 +93,10 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
     steps = [*process.early(draft, program), *draft.trees, *entering, *process.keyring(draft, program), *root]
     made = Plan(draft, steps + _program(draft, program), program, config.get("hooks") or {})
     made.net_devices = namespaces.devices(draft)
+    if draft.linux.get("intelRdt") is not None:
+        from pyoci.plan import rdt
+
+        made.rdt = rdt.make(draft.linux["intelRdt"], options.id)
     return made
 
 

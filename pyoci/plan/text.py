@@ -38,6 +38,9 @@ def as_dict(plan: Plan) -> dict[str, Any]:
             "gidMap": plan.gid_map.splitlines(),
             "cgroup": _cgroup_dict(plan.cgroup),
             "netDevices": plan.net_devices,
+            "intelRdt": {"class": plan.rdt.group, "schemata": [text for text, _ in plan.rdt.schemas]}
+            if plan.rdt
+            else None,
             "hooks": {point: plan.hooks[point] for point in _ON_HOST if plan.hooks.get(point)},
             "fds": plan.fds,
             "terminal": plan.terminal,
@@ -66,6 +69,11 @@ def _host(plan: Plan) -> list[tuple[str, str]]:
         for line in text.splitlines():
             inside, outside, size = line.split()
             entries.append((f"map {name} {inside} to {outside} of the host, {size} ids", f"/linux/{name}Mappings"))
+    if plan.rdt:
+        entries.append((f"use the RDT class {plan.rdt.group or '/'}", "/linux/intelRdt"))
+        entries += [(f"with {text.strip()}", where) for text, where in plan.rdt.schemas]
+        if plan.rdt.monitor:
+            entries.append((f"monitor it as {plan.rdt.monitor}", "/linux/intelRdt/enableMonitoring"))
     for host, name in plan.net_devices.items():
         entries.append((f"move network device {host} to the container as {name}", f"/linux/netDevices/{host}"))
     if plan.terminal:

@@ -31,8 +31,9 @@ def make(record: dict[str, Any], document: dict[str, Any], files: Sequence[str])
     if record["process"] and not record["hooks"].get("poststart") and not record.get("notify"):
         steps += [_verb("start"), *who, op("release")]
     steps += [_verb("kill"), *who, op("signal")]
-    # a scope is systemd's to end
-    if not (record["hooks"].get("poststop") or record["cgroup"].get("systemd") or record.get("notify")):
+    # a scope is systemd's to end, an RDT class not the launcher's
+    later = record["cgroup"].get("systemd") or record.get("notify") or record.get("rdt")
+    if not (record["hooks"].get("poststop") or later):
         steps += [_verb("delete"), *who, op("end"), *_remove(record["cgroup"])]
         steps += [*[op("unlink", name) for name in files], op("forget")]
     return steps

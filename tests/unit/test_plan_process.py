@@ -180,11 +180,6 @@ def test_p12_oom_score_adj(value: int | None, steps: list[int]) -> None:
     assert not steps or names(made)[0] == "oom_score_adj"
 
 
-@pytest.mark.parametrize("key", ["intelRdt"])
-def test_l24_linux_parts_not_supported(key: str) -> None:
-    refused(config(linux={key: {"x": 1}}), f"/linux/{key}")
-
-
 def test_p17_user() -> None:
     op = one(process(user={"uid": 5, "gid": 6, "additionalGids": [10, 2**32 - 2]}), "setids")
     assert (op.num("uid"), op.num("gid")) == (5, 6)
