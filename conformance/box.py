@@ -226,6 +226,7 @@ class Box:
         self.state_root = directory / "state"
         self.config: dict[str, Any] = copy.deepcopy(DEFAULT)
         self.linux["cgroupsPath"] = f"/{ident}"
+        self.options: list[str] = []  # of the runtime, before every verb
         self.others: list[Box] = []
         self.made: list[str] = []
         self._make_rootfs()
@@ -312,7 +313,7 @@ class Box:
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         options.update(popen)
         timeout = options.pop("timeout", TIMEOUT)
-        argv = [*options.pop("prefix", ()), *self.suite.runtime, "--root", str(self.state_root), *args]
+        argv = [*options.pop("prefix", ()), *self.suite.runtime, "--root", str(self.state_root), *self.options, *args]
         try:
             done = subprocess.run(argv, text=True, timeout=timeout, check=False, **options)
         except subprocess.TimeoutExpired:
