@@ -175,6 +175,10 @@ class Creation(shared.Run):
         _step("state")
         for name in self.plan.fds:
             self.fds.append(fifo.make(self.directory) if name == "fifo" else shared.open_descriptor(name, self.plan))
+        if any(op.name == "sysctl" for op in self.plan.ops):
+            from pyoci.host import sysctl
+
+            sysctl.check(self.plan, self.fds)
         _step("descriptors")
 
     def _launch(self) -> None:

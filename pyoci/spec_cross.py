@@ -241,8 +241,8 @@ def _idmaps(mounts: Any) -> Any:
 
 
 IPC_SYSCTLS = frozenset(
-    "kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall kernel.shmmax kernel.shmmni "
-    "kernel.shm_rmid_forced".split()
+    "kernel.msgmax kernel.msgmnb kernel.msgmni kernel.auto_msgmni kernel.msg_next_id kernel.sem kernel.sem_next_id "
+    "kernel.shmall kernel.shmmax kernel.shmmni kernel.shm_next_id kernel.shm_rmid_forced".split()
 )
 
 
@@ -253,6 +253,8 @@ def sysctl_namespace(name: str) -> str:
         return "ipc"
     if dotted.startswith("net."):
         return "network"
+    if dotted.startswith("user."):
+        return "user"
     return "uts" if dotted in ("kernel.hostname", "kernel.domainname") else ""
 
 

@@ -25,6 +25,7 @@ _OWNER = {
     "kernel/shmmni": "ipc",
     "kernel/shm_next_id": "ipc",
     "kernel/shm_rmid_forced": "ipc",
+    "user/": "user",
     "kernel/hostname": "uts",
     "kernel/domainname": "uts",
 }
@@ -37,7 +38,7 @@ def make(draft: Draft) -> list[ops.Op]:
     for key, value in (draft.linux.get("sysctl") or {}).items():
         where = "/linux/sysctl/" + key.replace("~", "~0").replace("/", "~1")
         path = path_of(key, where)
-        kind = _owner(path)
+        kind = owner(path)
         if kind is None:
             raise errors.InvalidConfig(f"sysctl {key} belongs to no namespace: it would change the host", where=where)
         if kind not in draft.namespaces:
@@ -62,7 +63,8 @@ def path_of(key: str, where: str) -> str:
     return path
 
 
-def _owner(path: str) -> str | None:
+def owner(path: str) -> str | None:
+    """The type of the namespace that a path under /proc/sys belongs to, None for the whole host's."""
     if path in _OWNER:
         return _OWNER[path]
     first, _, rest = path.partition("/")

@@ -323,6 +323,31 @@ def test_sysctl_without_the_namespace(box: Box) -> None:
     assert box.create(check=False).code == 1
 
 
+@pyoci_only("asks only for the network namespace")
+@pytest.mark.parametrize(("kind", "name"), [("network", "net.ipv4.ip_forward"), ("ipc", "kernel.msgmax")])
+def test_sysctl_of_a_joined_namespace(boxes: Callable[[], Box], kind: str, name: str) -> None:
+    """Z01: of another container's namespace, by path, but never the host's."""
+    first, second = boxes(), boxes()
+    first.up()
+    second.linux["sysctl"] = {name: "1"}
+    second.namespace(kind, f"/proc/self/ns/{FILES[kind]}")
+    result = second.create(check=False)
+    assert result.code == 1
+    assert f"/linux/sysctl/{name}" in result.error
+    assert second.entries() == {first.id}
+    second.namespace(kind, f"/proc/{first.pid}/ns/{FILES[kind]}")
+    second.up()
+    assert first.exec("cat", "/proc/sys/" + name.replace(".", "/")).out == "1\n"
+
+
+@pyoci_only("refuses user.*")
+def test_sysctl_of_the_user_namespace(box: Box) -> None:
+    """Z01"""
+    box.userns()
+    box.linux["sysctl"] = {"user.max_net_namespaces": "17"}
+    assert box.output("cat", "/proc/sys/user/max_net_namespaces") == "17\n"
+
+
 def test_sysctl_that_does_not_exist(box: Box) -> None:
     """Z01 L06"""
     box.linux["sysctl"] = {"net.ipv4.frobnicate": "1"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyoci import errors, linux, plan
+from pyoci import errors, linux, plan, spec_cross
 from pyoci.plan import ops, sysctl
 from pyoci.plan.options import Target
 from tests import golden
@@ -170,6 +170,7 @@ def test_z01_separators(key: str, path: str) -> None:
         ("kernel.sem", "ipc"),
         ("kernel/msgmnb", "ipc"),
         ("fs.mqueue.msg_max", "ipc"),
+        ("kernel.shm_next_id", "ipc"),
         ("kernel.hostname", "uts"),
         ("kernel.domainname", "uts"),
     ],
@@ -179,6 +180,18 @@ def test_z01_needs_its_namespace(key: str, kind: str) -> None:
     given = config(linux={"sysctl": {key: "1"}, "namespaces": namespaces(without=kind)})
     error = refused(given, "/linux/sysctl/" + key.replace("/", "~1"))
     assert kind in error.message
+
+
+def test_z01_of_a_user_namespace() -> None:
+    assert one(make(linux=user_namespace() | {"sysctl": {"user.max_user_namespaces": "1"}}), "sysctl")
+    refused(config(linux={"sysctl": {"user.max_user_namespaces": "1"}}), "/linux/sysctl/user.max_user_namespaces")
+
+
+def test_z01_the_checks_of_plan_and_spec_agree() -> None:
+    keys = [key + "x" if key.endswith("/") else key for key in sysctl._OWNER]
+    assert {key: spec_cross.sysctl_namespace(key) for key in keys} == {key: sysctl.owner(key) for key in keys}
+    for key in ("kernel/panic", "vm/swappiness", "net", "user", "kernel/shmmax2"):
+        assert (spec_cross.sysctl_namespace(key), sysctl.owner(key)) == ("", None)
 
 
 @pytest.mark.parametrize("key", ["vm.swappiness", "kernel.panic", "fs.file-max", "kernel.shmmax2", "net", "kernel"])
