@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from pyoci import bundle, container_create, container_start, errors, json
 from pyoci import container_shared as shared
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pyoci.plan import Plan
 
 DESCRIPTORS = "descriptors.json"  # what stdin, stdout, stderr were: as runc writes it
-MASKED = "pyoci-masked.json"  # files that are covered with the null device
+OURS = "pyoci.json"  # "masked": files covered with the null device; "stdio": descriptor -> criu's name of its file
 
 
 def checkpoint(
@@ -42,9 +43,11 @@ def checkpoint(
     plan = plan_of(config, record)
     masked = covered(init.pid)
     freezer = os.path.dirname(plan_cgroup.freezer(record["cgroup"])) if record["cgroup"] else ""
+    stdio = outside(init.pid)
     argv = plan_criu.dump(wanted, plan, init.pid, masked, inodes(plan, init.pid), "" if pre else freezer, pre)
+    argv += [word for name in dict.fromkeys(stdio.values()) for word in ("--external", name)]
     save(wanted.images, DESCRIPTORS, descriptors(init.pid))
-    save(wanted.images, MASKED, masked)
+    save(wanted.images, OURS, {"masked": masked, "stdio": stdio})
     criu.run(path, argv, "pre-dump" if pre else "dump", f"{wanted.work}/dump.log", page_fds(wanted))
     if not pre and "leave-running" not in wanted.flags:
         container_start.delete(directory, lambda _: init, True, warnings)
@@ -86,6 +89,25 @@ def descriptors(pid: int) -> list[str]:
             found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
         except OSError:  # closed
             found.append("")
+    return found
+
+
+def outside(pid: int) -> dict[str, str]:
+    """stdin, stdout and stderr that are files of no mount of the container (/dev/null of the host, a log): the
+    descriptor -> what criu calls it.  Who restores gives others in their place."""
+    with open(f"/proc/{pid}/mountinfo", "rb") as file:
+        mounts = {line.split()[0] for line in file}
+    found = {}
+    for fd in range(3):
+        try:
+            with open(f"/proc/{pid}/fdinfo/{fd}", "rb") as file:
+                info = dict(line.split(b":", 1) for line in file)
+            status = os.stat(f"/proc/{pid}/fd/{fd}")
+        except OSError:  # closed
+            continue
+        mount = info[b"mnt_id"].strip()
+        if mount not in mounts and (stat.S_ISREG(status.st_mode) or stat.S_ISCHR(status.st_mode)):
+            found[str(fd)] = f"file[{int(mount):x}:{status.st_ino:x}]"
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyoci import container_create, errors, json, kernel
 from pyoci import container_shared as shared
-from pyoci.container_checkpoint import DESCRIPTORS, MASKED
+from pyoci.container_checkpoint import DESCRIPTORS, OURS
 from pyoci.host import cgroup_make, criu
 from pyoci.host import state as states
 from pyoci.plan import criu as plan_criu
@@ -76,9 +76,7 @@ class Restoration(container_create.Creation):
             os.mkfifo(f"{place}/{name}", 0o600)
         namespaces = self._namespaces()
         try:
-            argv = plan_criu.restore(
-                self.wanted, self.plan, root, load(self.wanted.images, MASKED), namespaces, self._pipes()
-            )
+            argv = plan_criu.restore(self.wanted, self.plan, root, self._saved("masked", []), namespaces, self._stdio())
             argv += ["--pidfile", f"{place}/pid", "--action-script", str(script)]
             self._run([*WRAPPER, SCRIPT, "sh", self.plan.rootfs, root, self.program, *argv], place, namespaces)
         finally:
@@ -96,10 +94,20 @@ class Restoration(container_create.Creation):
                 found[kind] = shared.open_descriptor(f"ns:{kind}:{path}", self.plan)
         return found
 
-    def _pipes(self) -> dict[int, str]:
-        """Which of our descriptors take the place of pipes that the container had."""
-        names = enumerate(load(self.wanted.images, DESCRIPTORS))
-        return {fd: name for fd, name in names if isinstance(name, str) and name.startswith("pipe:") and fd < 3}
+    def _saved(self, name: str, empty: Any) -> Any:
+        """What checkpoint has noted; empty for images of another runtime."""
+        value = load(self.wanted.images, OURS, {}).get(name, empty)
+        return value if isinstance(value, type(empty)) else empty
+
+    def _stdio(self) -> dict[int, str]:
+        """Which of our stdin, stdout and stderr take the place of what criu calls by these names."""
+        found: dict[int, str] = {}
+        for fd, name in enumerate(load(self.wanted.images, DESCRIPTORS, [])[:3]):
+            name = name if isinstance(name, str) and name.startswith("pipe:") else ""  # noqa: PLW2901
+            name = self._saved("stdio", {}).get(str(fd), name)  # noqa: PLW2901
+            if name and name not in found.values():
+                found[fd] = name
+        return found
 
     def _run(self, command: list[str], place: str, namespaces: dict[str, int]) -> None:
         # open both ways: no end of the FIFOs ever waits for the other to be opened
@@ -144,12 +152,12 @@ class Restoration(container_create.Creation):
         self.sync(ops.SYNC_HOOKS)
 
 
-def load(directory: str, name: str) -> list[Any]:
-    """A list that checkpoint has saved beside the images; [] when there is none.  Raises errors.SetupError."""
+def load(directory: str, name: str, empty: Any) -> Any:
+    """A value that checkpoint has saved beside the images, empty when it has not.  Raises errors.SetupError."""
     try:
         value = json.loads(Path(directory, name).read_bytes(), name)
     except FileNotFoundError:
-        return []
+        return empty
     except (OSError, errors.InvalidConfig) as error:
         raise errors.SetupError(f"read {directory}/{name}: {error}") from None
-    return value if isinstance(value, list) else []
+    return value if isinstance(value, type(empty)) else empty

@@ -121,19 +121,19 @@ def server(text: str) -> list[str]:
 
 
 def restore(
-    wanted: Wanted, plan: Plan, root: str, masked: Iterable[str], namespaces: dict[str, int], pipes: dict[int, str]
+    wanted: Wanted, plan: Plan, root: str, masked: Iterable[str], namespaces: dict[str, int], stdio: dict[int, str]
 ) -> list[str]:
     """The arguments of criu to bring a container back.
 
     root: where the root file system is mounted.  namespaces: type -> descriptor of those joined by path.
-    pipes: descriptor -> "pipe:[INODE]", which of ours takes the place of a pipe that was stdin, stdout or stderr.
+    stdio: descriptor of ours -> criu's name of the pipe or file that was stdin, stdout or stderr in its place.
     """
     argv = ["restore", "--root", root, "--restore-detached", "--restore-sibling", *common(wanted, "restore.log")]
     for dest, source in [*binds(plan), *[(path, "/dev/null") for path in masked]]:
         argv += ["--external", f"mnt[{dest}]:{source}"]
     for kind, fd in namespaces.items():
         argv += ["--inherit-fd", f"fd[{fd}]:{OUTSIDE[kind][1]}"]
-    for fd, name in pipes.items():
+    for fd, name in stdio.items():
         argv += ["--inherit-fd", f"fd[{fd}]:{name}"]
     if plan.cgroup:
         for controller, path in cgroup_roots(plan.cgroup.record, plan.cgroup.tops):

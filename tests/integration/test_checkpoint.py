@@ -227,9 +227,20 @@ def test_restore_in_the_foreground(points: Checkpoints) -> None:
 def test_pipes_are_those_of_the_caller(points: Checkpoints) -> None:
     """What runc keeps in descriptors.json: a pipe of the old engine is replaced by the new one's."""
     saved(points)
+    (points.images / "pyoci.json").unlink()  # as if runc had written it
     (points.images / "descriptors.json").write_text('["/dev/null", "pipe:[11]", "pipe:[12]"]')
     points.restore()
     assert pairs(points.calls()[-1], "--inherit-fd") == ["fd[1]:pipe:[11]", "fd[2]:pipe:[12]"]
+
+
+def test_files_of_the_host_are_those_of_the_caller(points: Checkpoints) -> None:
+    """stdin is the host's /dev/null, stdout and stderr are files: on no mount of the container."""
+    saved(points)
+    (dumped,) = points.calls()
+    files = [word for word in pairs(dumped, "--external") if word.startswith("file[")]
+    assert len(files) == 3
+    points.restore()
+    assert pairs(points.calls()[-1], "--inherit-fd") == [f"fd[{fd}]:{name}" for fd, name in enumerate(files)]
 
 
 @pytest.mark.parametrize("how", ["criu", "hook", "exists", "terminal", "missing"])
