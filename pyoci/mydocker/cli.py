@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -120,7 +121,8 @@ def main(args: Sequence[str]) -> int:
         error.show()
         return 125
     except click.Abort:
-        return 130
+        sys.stdout.flush()
+        os._exit(130)  # a download may be waiting for its registry, and Python would wait for it
     except pyoci.Error as error:
         if debug:
             raise
@@ -148,7 +150,5 @@ def say(text: str) -> None:
 
 def _broken_pipe() -> int:
     """Nobody reads any more (`mydocker images | head -1`): no error, and none when the interpreter flushes."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 0

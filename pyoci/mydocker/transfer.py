@@ -115,21 +115,21 @@ def _fetch_layers(
     missing = [blob for blob in blobs if not store.blobs.has(blob.digest)]
     for blob in blobs:
         progress.update(blob.digest, "Pulling fs layer" if blob in missing else "Already exists")
-    with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+    pool = concurrent.futures.ThreadPoolExecutor(_AT_ONCE)
+    try:
         # a layer that is there twice is fetched once
         unique = {blob.digest: blob for blob in missing}
         running = {digest: pool.submit(_fetch, store, registry, blob, progress) for digest, blob in unique.items()}
-        try:
-            for blob, diff_id in zip(blobs, wanted, strict=True):
-                if blob.digest in running:
-                    running[blob.digest].result()
-                    progress.update(blob.digest, "Extracting")
-                store.unpack(blob, diff_id)
-                if blob.digest in running:
-                    progress.update(blob.digest, "Pull complete")
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for blob, diff_id in zip(blobs, wanted, strict=True):
+            if blob.digest in running:
+                running[blob.digest].result()
+                progress.update(blob.digest, "Extracting")
+            store.unpack(blob, diff_id)
+            if blob.digest in running:
+                progress.update(blob.digest, "Pull complete")
+    finally:
+        # Who presses Ctrl-C does not wait for a registry that says nothing; cli.main ends the process.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _fetch(store: Store, registry: Registry, blob: Descriptor, progress: Progress) -> None:

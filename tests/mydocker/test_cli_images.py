@@ -175,7 +175,9 @@ def test_pull_lines(store: images.Store, mydocker: Run, fake: Callable[..., tupl
     lines = good(mydocker("pull", f"{host}/a")).splitlines()
     assert lines[:3] == ["Using default tag: latest", "latest: Pulling from a", f"{layer}: Pulling fs layer"]
     assert f"{layer}: Pull complete" in lines
-    assert lines[-2].startswith("Digest: sha256:")
+    assert lines[-3].startswith("Digest: sha256:")
+    assert lines[-2:] == [f"Status: Downloaded newer image for {host}/a:latest", f"{host}/a:latest"]
+    assert f"Status: Image is up to date for {host}/a:latest" in good(mydocker("pull", f"{host}/a"))
     assert good(mydocker("pull", "-q", f"{host}/a")) == f"{host}/a:latest\n"
     done = mydocker("pull", f"{host}/missing:1")
     assert done.returncode == 1
@@ -193,6 +195,24 @@ def test_pull_on_a_terminal(store: images.Store, fake: Callable[..., tuple[str, 
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
+
+
+def test_interrupted_pull(store: images.Store, fake: Callable[..., tuple[str, type[Fake]]]) -> None:  # noqa: F811
+    """Ctrl-C ends it at once, though the registry says nothing; what has arrived stays."""
+    host, handler = fake()
+    handler.stalled.clear()
+    put(handler, [tar(member("big", os.urandom(900_000)))])
+    arguments = ["-I", "-S", str(MAIN), "--root", store.paths.root, "pull", f"{host}/a"]
+    child = pexpect.spawn(sys.executable, arguments, timeout=30, dimensions=(24, 120))
+    child.expect("Downloading")
+    child.sendintr()
+    child.expect(pexpect.EOF, timeout=15)
+    child.close()
+    handler.stalled.set()
+    assert child.exitstatus == 130
+    assert max(path.stat().st_size for path in Path(store.paths.partial).iterdir()) >= 100_000
+    store.pull(f"{host}/a")
+    assert "Range" in handler.asked[-1][1]
 
 
 def test_volumes(mydocker: Run, places: paths.Paths) -> None:

@@ -207,6 +207,8 @@ class Fake(http.server.BaseHTTPRequestHandler):
     ranges = True
     bearer = ""  # the token it wants
     redirect = ""  # blobs are there
+    stalled: ClassVar[threading.Event] = threading.Event()  # while it is not set, a blob stops in its middle
+    stalled.set()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -247,6 +249,10 @@ class Fake(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.break_after and "/blobs/" in self.path and len(data) - start > self.break_after:
             self.wfile.write(data[start : start + self.break_after])
+            self.close_connection = True
+        elif "/blobs/" in self.path and len(data) > 500_000 and not self.stalled.is_set():
+            self.wfile.write(data[start : start + 300_000])
+            self.stalled.wait(20)
             self.close_connection = True
         else:
             self.wfile.write(data[start:])

@@ -6,7 +6,7 @@ import contextlib
 
 import click
 
-from pyoci.mydocker import cli, images, options, progress
+from pyoci.mydocker import cli, errors, images, options, progress
 from pyoci.mydocker.reference import Reference
 
 
@@ -22,6 +22,7 @@ def command(name: str, quiet: bool, platform: str) -> None:
         print(f"Using default tag: {reference.tag}")
     if not quiet:
         print(f"{reference.version}: Pulling from {reference.path}", flush=True)
+    before = _identity(store, name)
     with progress.watcher(quiet) or contextlib.nullcontext() as shown:
         image = store.pull(name, platform=platform, progress=shown)
     for warning in store.warnings:
@@ -29,4 +30,13 @@ def command(name: str, quiet: bool, platform: str) -> None:
     if not quiet:
         digest = next((text for text in image.digests if text.startswith(f"{reference.repository}@")), "")
         print(f"Digest: {digest.partition('@')[2]}")
-    print(f"Status: {reference} is image {image.id}" if not quiet else reference.full())
+        said = "Image is up to date" if image.id == before else "Downloaded newer image"
+        print(f"Status: {said} for {reference}")
+    print(reference.full())
+
+
+def _identity(store: images.Store, name: str) -> str:
+    try:
+        return store.resolve(name).id
+    except errors.NotFound:
+        return ""
