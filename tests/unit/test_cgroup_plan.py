@@ -151,6 +151,14 @@ def test_optional_when_nothing_is_asked(linux: dict[str, Any], facts: Facts, opt
     assert plan is not None and plan.optional is optional
 
 
+@pytest.mark.parametrize("rootless", [True, False])
+def test_rootless_decides_whatever_is_asked(rootless: bool) -> None:
+    """--rootless true: rights that are missing are no error, as with runc."""
+    for linux in ({}, {"cgroupsPath": "/x", "resources": {"pids": {"limit": 5}}}):
+        plan = cgroup.make({"linux": linux}, legacy(), Options("ID", "/b", rootless=rootless))
+        assert plan is not None and plan.optional is rootless
+
+
 def test_no_cgroups_at_all() -> None:
     """SECURITY 22: nothing asked, nothing made; something asked, an error that says so."""
     assert cgroup.make({"linux": {}}, Facts(), Options("c1", "/b")) is None
