@@ -12,6 +12,7 @@ from pyoci.host import lacks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 ARGS = ("[BUNDLE|FILE|-]",)
@@ -104,13 +105,29 @@ def examine(place: str) -> tuple[list[errors.Fault], list[errors.Fault]]:
         if not os.path.isdir(root):
             faults.append(errors.Fault("/root/path", f"root file system {errors.one_line(root)}: not a directory"))
     if not faults:
-        warnings += lacks.check(config)
+        warnings += [*lacks.check(config), *advice(config)]
     if isinstance(config, dict):
         warnings += [fault for fault in schema.unknown(config) if fault.where not in {f.where for f in faults}]
         warnings += [
             errors.Fault(where, "is deprecated", hint) for where, hint in DEPRECATED.items() if at(config, where)
         ]
     return faults, warnings
+
+
+def advice(config: dict[str, Any]) -> Iterator[errors.Fault]:
+    """What a valid config should not have: the SHOULDs of the runtime-spec."""
+    if [int(part) for part in config["ociVersion"].split(".")[:2]] > [
+        int(part) for part in spec.VERSION.split(".")[:2]
+    ]:
+        yield errors.Fault("/ociVersion", f"is later than {spec.VERSION}: what is new in it is ignored")
+    seen: dict[tuple[Any, ...], int] = {}
+    for index, device in enumerate((config.get("linux") or {}).get("devices") or ()):
+        first = seen.setdefault((device["type"], device.get("major"), device.get("minor")), index)
+        if first != index and device["type"] != "p":
+            yield errors.Fault(f"/linux/devices/{index}", f"is the same device as /linux/devices/{first}")
+    for name in config.get("annotations") or ():
+        if name.startswith("org.opencontainers.") and not name.startswith("org.opencontainers.image."):
+            yield errors.Fault(spec.pointer("annotations", name), "is a reserved name", "use a domain of your own")
 
 
 def explain(config: Any) -> tuple[list[errors.Fault], list[errors.Fault]]:

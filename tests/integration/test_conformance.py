@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,8 @@ def limit() -> Iterator[None]:
 @harness.pyoci_only("docs/CONFORMANCE.md tells what others fail, and why")
 @pytest.mark.parametrize("group", [f"G{number}" for number in range(1, 12)])
 def test_no_row_fails(group: str) -> None:
+    if not shutil.which("cc") and "CONFORMANCE_PROBE" not in os.environ:
+        pytest.skip("there is no C compiler, and no CONFORMANCE_PROBE in its place")
     done = subprocess.run(
         [RUN, shlex.join(harness.RUNTIME), "--rows", group, "--json"], capture_output=True, text=True, timeout=900
     )

@@ -107,6 +107,20 @@ def test_unknown_and_deprecated(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert not [where for where in warnings if where.startswith("/annotations")]
 
 
+def test_advice(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """D01, L02, A01: what the spec says SHOULD NOT be."""
+    config = spec.default()
+    config["ociVersion"] = "1.99.0"
+    config["annotations"] = {"org.opencontainers.image.stopSignal": "SIGINT", "org.opencontainers.mine": "x"}
+    config["linux"]["devices"] = [{"path": f"/dev/{n}", "type": "c", "major": 1, "minor": 3} for n in "ab"]
+    config["linux"]["devices"] += [{"path": f"/dev/{n}", "type": "p"} for n in "cd"]
+    code, found = shown(capfd, str(bundle(tmp_path, config)))
+    assert code == 0
+    wanted = {"/ociVersion", "/annotations/org.opencontainers.mine", "/linux/devices/1"}
+    assert wanted <= set(wheres(found["warnings"]))
+    assert not {"/linux/devices/3", "/annotations/org.opencontainers.image.stopSignal"} & set(wheres(found["warnings"]))
+
+
 @test_spec.needs_engines
 def test_nothing_real_is_unknown() -> None:
     """What engines write is in the schema."""
