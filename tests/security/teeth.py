@@ -323,6 +323,18 @@ TEETH = (
         ("libexec/process.c", "if (ctx->sock >= 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)", "if (0)"),
     ),
     tooth(
+        "20",
+        "bpf(2) has room to write to",
+        "security/test_bpf.py",
+        ("pyoci/host/bpf.py", "ctypes.create_string_buffer(head, ATTR_SIZE)", "ctypes.create_string_buffer(head, 64)"),
+    ),
+    tooth(
+        "21",
+        "a refused call is named",
+        "security/test_degraded.py::test_life_without",
+        ("libexec/nsexec.c", "		name_refused(ctx, -r);\n", ""),
+    ),
+    tooth(
         "21",
         "without openat2 the walk is as safe",
         "security/test_degraded.py::test_paths_without_openat2",

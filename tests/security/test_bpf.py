@@ -1,0 +1,46 @@
+"""SECURITY 20: Linux 6.17 to 7.1 write past the caller's bpf_attr for the device programs of cgroups."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any
+
+import pytest
+
+from pyoci.host import bpf
+
+PAST = 256  # bytes the kernel may write to
+
+
+class Kernel:
+    """In place of the C library: what bpf(2) is handed, and a kernel that writes behind what it knows."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, bytes]] = []
+
+    def syscall(self, number: Any, command: Any, attr: Any, size: Any) -> int:
+        room = attr._obj
+        assert ctypes.sizeof(room) >= PAST
+        self.seen.append((size.value, room.raw))
+        ctypes.memset(room, 0xFF, PAST)
+        return 0
+
+
+def test_there_is_room_and_it_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command: at least 256 bytes, zero after what is said, and none of another object behind it."""
+    kernel = Kernel()
+    monkeypatch.setattr(bpf.ctypes, "CDLL", lambda *_, **__: kernel)
+    head = b"\1" * 20
+    _, answer = bpf._bpf(bpf.PROG_QUERY, head)
+    assert len(answer) >= PAST
+    _, data = kernel.seen[0]
+    assert data[: len(head)] == head
+    assert not data[len(head) : PAST].strip(b"\0")
+
+
+@pytest.mark.skipif(os.path.ismount("/sys/fs/cgroup/devices"), reason="device programs are of cgroup v2 only")
+def test_a_program_is_loaded() -> None:
+    """The kernel of this host takes it."""
+    allow = bytes.fromhex("b700000001000000") + bytes.fromhex("9500000000000000")
+    os.close(bpf._load(allow))
