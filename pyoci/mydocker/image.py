@@ -134,6 +134,12 @@ class Image:
         self.size = 0
 
     @property
+    def platform(self) -> str:
+        """ "linux/arm64/v8": os, architecture and variant, as far as the config says."""
+        variant = _text(self.config.get("variant") or "", "variant")
+        return "/".join(part for part in (self.os, self.architecture, variant) if part)
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """The steps, oldest first; as many with a layer as there are layers, made up when they do not match."""
         steps = _list(self.config.get("history") or [], "history")

@@ -122,20 +122,26 @@ class Store:
 
     # -- coming in ----------------------------------------------------------------------------
 
-    def ensure(self, text: str, policy: str = "missing", progress: Progress | None = None) -> Image:
-        """What `run` needs: the image, pulled if it must be.  policy: always, missing or never (run --pull).
+    def ensure(
+        self, text: str, policy: str = "missing", *, platform: str = "", progress: Progress | None = None
+    ) -> Image:
+        """What `run` needs: the image, pulled if it must be or if the one here is for another platform.
 
+        policy: always, missing or never (run --pull).
         The name `busybox` is made of the host's busybox when no registry has been asked for it.
         """
         if policy != "always":
             try:
-                return self.resolve(text)
+                image = self.resolve(text)
+                if f"{image.platform}/".startswith(f"{platform}/") or not platform:
+                    return image
+                raise errors.NotFound(f"the image {text} is for {image.platform} and not for {platform}")
             except errors.NotFound:
                 if policy == "never":
                     raise
-        if policy != "always" and busybox.is_meant(text):
+        if policy != "always" and busybox.is_meant(text) and not platform:
             return busybox.make(self)
-        return self.pull(text, progress=progress)
+        return self.pull(text, platform=platform, progress=progress)
 
     def pull(self, text: str, *, platform: str = "", progress: Progress | None = None) -> Image:
         """Fetch an image from its registry; what is here is not fetched again.  platform: "linux/arm64/v8" or ours."""

@@ -376,6 +376,10 @@ def test_platforms(store: images.Store, fake: Callable[..., tuple[str, type[Fake
     assert store.pull(f"{host}/a").digests == (f"{host}/a@{digest(index)}",)
     assert store.pull(f"{host}/a", platform="linux/arm/v7").process.labels == {"arch": "armv7"}
     assert store.pull(f"{host}/a", platform="linux/arm").process.labels == {"arch": "armv6"}
+    assert store.ensure(f"{host}/a", "never").process.labels == {"arch": "armv6"}
+    assert store.ensure(f"{host}/a", "never", platform="linux/amd64").platform == "linux/amd64"  # what its config says
+    with pytest.raises(errors.NotFound, match="is for linux/amd64 and not for linux/riscv64"):
+        store.ensure(f"{host}/a", "never", platform="linux/riscv64")
     with pytest.raises(errors.NotFound, match="not there for linux/mips, but for"):
         store.pull(f"{host}/a", platform="linux/mips")
 

@@ -96,7 +96,8 @@ def _image(paths: Any, reference: str, given: dict[str, Any]) -> Image:
 
     # what it tells goes to stdout, which is the container's here: it is for a person who looks, or not at all
     with progress.watcher(quiet=not sys.stdout.isatty()) or contextlib.nullcontext() as shown:
-        return images.Store(paths).ensure(reference, policy=given["pull"], progress=shown)
+        store, platform = images.Store(paths), given["platform"] or ""
+        return store.ensure(reference, policy=given["pull"], platform=platform, progress=shown)
 
 
 def _dry_run(paths: Any, record: dict[str, Any], given: dict[str, Any], image: Image) -> None:
