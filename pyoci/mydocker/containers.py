@@ -39,6 +39,7 @@ FRESH: dict[str, Any] = {
     "run": "",  # a random name of the run, so that the end of an older one is not taken for its end
     "restarts": 0,
     "restarting": False,
+    "waiter": [0, 0],  # pid and start time of the process that will restart it
     "stopped": False,  # by the user: no restart policy but `always` brings it back, and that at boot only
 }
 

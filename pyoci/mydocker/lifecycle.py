@@ -245,7 +245,7 @@ def kill(container: Container, name: int | str) -> None:
     if not container.state().alive:
         raise errors.Conflict(f"Container {container.id} is not running")
     number = container_signal(name)
-    if number == signal.SIGKILL:
+    if number in (signal.SIGKILL, container_signal(container.config.get("StopSignal") or "TERM")):
         with container.lock():
             container.save_facts(stopped=True)
     try:
@@ -273,7 +273,9 @@ def stop(container: Container, timeout: float | None = None, name: str | None = 
     with container.lock():
         state = container.state()
         if state.alive or state.status == "restarting":
-            container.save_facts(stopped=True, restarting=False)
+            container.save_facts(stopped=True)
+        if state.status == "restarting":
+            restart.cancel(container)
     if not state.alive:
         finish(container)
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import time
 
-from pyoci.mydocker import containers, errors, monitor
+from pyoci.mydocker import containers, errors, monitor, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def count(state: State) -> int:
 
 def later(container: Container, seconds: float) -> None:
     """Leave a process behind that starts it after a while."""
-    subprocess.Popen(
+    process = subprocess.Popen(
         monitor.own_command(container.paths, "_restart", container.id, str(seconds)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -58,6 +58,15 @@ def later(container: Container, seconds: float) -> None:
         cwd="/",
         start_new_session=True,
     )
+    with container.lock():
+        container.save_facts(waiter=[process.pid, processes.start_time(process.pid)])
+
+
+def cancel(container: Container) -> None:
+    """End that process; the caller holds the lock."""
+    pid, start = container.facts()["waiter"]
+    processes.kill(pid, start)
+    container.save_facts(restarting=False, waiter=[0, 0])
 
 
 def now(container: Container, seconds: float) -> None:

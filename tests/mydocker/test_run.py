@@ -348,6 +348,10 @@ def test_restart_policy(docker: Docker) -> None:
     docker.out("stop", "-t", "0", "always")
     time.sleep(1)
     assert docker.status("always") == "exited"
+    docker.out("run", "-d", "--network", "none", "--restart", "always", "--name", "loop", "busybox", "false")
+    docker.until(lambda: docker.inspect("loop")["RestartCount"] > 2, "some restarts")
+    docker.until(lambda: docker.status("loop") == "restarting", "the wait for the next")
+    docker.out("rm", "-f", "loop")  # and the process that waits is gone: see the fixture
 
 
 def test_boot_starts_what_policies_want(docker: Docker, places: paths.Paths) -> None:
