@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import TIMEOUT, Box, Result, pyoci_only, until, wait_for
+from tests.integration.harness import Box, Result, pyoci_only, until, wait_for
 
 pytestmark = pyoci_only("takes criu by RPC")
 FAKE = Path(__file__).with_name("fake_criu.py")
+SLOW = 50.0  # seconds that criu may take in a virtual machine without KVM
 CRIU = shutil.which("criu", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 
 
@@ -284,7 +285,7 @@ def can() -> str:
     """Why the real criu cannot be used here, "" when it can."""
     if CRIU is None:
         return "criu is not installed"
-    done = subprocess.run([CRIU, "check"], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    done = subprocess.run([CRIU, "check"], capture_output=True, text=True, timeout=SLOW, check=False)
     said = (done.stderr + done.stdout).strip().splitlines()
     return "" if done.returncode == 0 else f"criu check: {said[-1] if said else done.returncode}"
 
@@ -297,10 +298,10 @@ def test_the_real_criu(box: Box) -> None:
     box.script("i=0; while :; do i=$((i+1)); echo $i >/tmp/count; sleep 0.1; done")
     box.up()
     count = box.rootfs / "tmp" / "count"
-    until(lambda: count.exists() and count.read_text().strip() not in ("", "1"), "the counter")
+    until(lambda: count.exists() and count.read_text().strip() not in ("", "1"), "the counter", SLOW)
     pid = box.pid
     images = str(box.bundle / "images")
-    done = box.rt("--criu", CRIU, "checkpoint", "--image-path", images, box.id, check=False)
+    done = box.rt("--criu", CRIU, "checkpoint", "--image-path", images, box.id, check=False, timeout=SLOW)
     if reason:
         assert done.code == 1
         assert "criu cannot work on this machine" in done.error
@@ -311,7 +312,7 @@ def test_the_real_criu(box: Box) -> None:
     before = int(count.read_text())
     null = subprocess.DEVNULL
     argv = ("--criu", CRIU, "restore", "--image-path", images, "--bundle", str(box.bundle), "-d", box.id)
-    box.rt(*argv, stdout=null, stderr=null)
-    until(lambda: count.read_text().strip() and int(count.read_text()) > before, "the counter to go on")
+    box.rt(*argv, stdout=null, stderr=null, timeout=SLOW)
+    until(lambda: count.read_text().strip() and int(count.read_text()) > before, "the counter to go on", SLOW)
     assert int(count.read_text()) < before + 100
     assert box.status == "running"
