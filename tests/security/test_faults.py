@@ -27,7 +27,7 @@ ERRORS = ("EPERM", "ENOMEM", "ENOSPC")
 IGNORED = {"exit", "exit_group", "brk", "mmap", "munmap", "mprotect", "arch_prctl", "set_tid_address", "rseq", "execve",
            "set_robust_list",
            "getpid", "geteuid", "getuid", "gettid", "rt_sigreturn", "restart_syscall", "futex"}  # fmt: skip
-EVERY = 9  # in `make test` each so manieth of the points
+EVERY = 15  # in `make test` each so manieth of the points
 
 
 def rich(box: Box) -> None:

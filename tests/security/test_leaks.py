@@ -130,4 +130,4 @@ def test_killed_runtimes(box: Box) -> None:
         box.delete("--force")
         children()
 
-    many(box, work, rounds(20, 1000))
+    many(box, work, rounds(50, 1000))
