@@ -29,23 +29,14 @@
 #define COPY_OWNER 2
 #define COPY_MODE 4
 
-#define PIVOT_ROOT 0
-#define PIVOT_MOVE 1
-
-int op_propagation(struct ctx *ctx, const struct op *op)
-{
-	(void)ctx;
-	return mount(NULL, "/", NULL, (unsigned long)op->num[0], NULL) < 0 ? -errno : 0;
-}
-
-static int clone_at(int dir, const char *path, int flags)
+int clone_at(int dir, const char *path, int flags)
 {
 	int fd = open_tree(dir, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (unsigned)flags);
 
 	return fd < 0 ? -errno : fd;
 }
 
-static int attach(int tree, int dest)
+int attach(int tree, int dest)
 {
 	return move_mount(tree, "", dest, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
 }
@@ -133,260 +124,7 @@ int op_tree(struct ctx *ctx, const struct op *op)
 	return r < 0 ? r : set_attr(fd, 0, 0, MS_SLAVE, true);
 }
 
-/* Whichever mount holds the path: make it private, so that what is mounted on the root does not
- * spread to the host (rootfsPropagation shared) and pivot_root(2) accepts it. */
-static void make_parent_private(const char *path)
-{
-	char real[PATH_MAX];
-
-	if (!realpath(path, real))
-		return;
-	while (mount(NULL, *real ? real : "/", NULL, MS_PRIVATE, NULL) < 0 && errno == EINVAL && *real) {
-		char *slash = strrchr(real, '/');
-
-		if (!slash)
-			return;
-		*slash = 0;
-	}
-}
-
-/* The null device that covers masked files: the host's, opened in the mount namespace of the
- * container (a mount of another namespace cannot be cloned) before the host's tree is left. */
-static int open_null(struct ctx *ctx)
-{
-	ctx->null = open("/dev/null", O_PATH | O_CLOEXEC);
-	if (ctx->null < 0 || !is_device(ctx->null, 1, 3))
-		return detail(ctx, ENODEV, "/dev/null is not the null device");
-	return 0;
-}
-
-int op_rootfs(struct ctx *ctx, const struct op *op)
-{
-	int dir, tree, r = open_null(ctx);
-
-	if (r < 0)
-		return r;
-	if (op->num[1])
-		make_parent_private(op->strs[0].data);
-	dir = open(op->strs[0].data, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return -errno;
-	if (!op->num[0]) {
-		ctx->root = dir;
-		return 0;
-	}
-	tree = clone_at(dir, "", AT_EMPTY_PATH | AT_RECURSIVE);
-	r = tree < 0 ? tree : attach(tree, dir);
-	close(dir);
-	if (r < 0)
-		return r;
-	ctx->root = tree;
-	return 0;
-}
-
-/* exec: the root is that of the namespace we joined. */
-int op_root_here(struct ctx *ctx, const struct op *op)
-{
-	(void)op;
-	ctx->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return ctx->root < 0 ? -errno : 0;
-}
-
-/* -- a new file system ----------------------------------------------------------------------- */
-
-static const struct {
-	unsigned long ms;
-	uint64_t attr;
-} attr_of_ms[] = {
-	{ MS_RDONLY, MOUNT_ATTR_RDONLY },	{ MS_NOSUID, MOUNT_ATTR_NOSUID },
-	{ MS_NODEV, MOUNT_ATTR_NODEV },		{ MS_NOEXEC, MOUNT_ATTR_NOEXEC },
-	{ MS_NOATIME, MOUNT_ATTR_NOATIME },	{ MS_STRICTATIME, MOUNT_ATTR_STRICTATIME },
-	{ MS_NODIRATIME, MOUNT_ATTR_NODIRATIME }, { 256 /* MS_NOSYMFOLLOW */, 0x200000 },
-};
-
-static const struct {
-	unsigned long ms;
-	const char *key;
-} key_of_ms[] = {
-	{ MS_SYNCHRONOUS, "sync" },
-	{ MS_DIRSYNC, "dirsync" },
-	{ MS_MANDLOCK, "mand" },
-	{ MS_LAZYTIME, "lazytime" },
-};
-
-/* What the file system itself has to say (fsopen(2): a log of lines, each "e ", "w " or "i "). */
-static int fs_error(struct ctx *ctx, int fs, int error)
-{
-	char line[256];
-	ssize_t n;
-
-	while ((n = read(fs, line, sizeof(line) - 1)) > 0) {
-		line[n] = 0;
-		if (line[0] == 'e')
-			detail(ctx, error, "%s", line + 2);
-	}
-	return -error;
-}
-
-/* fsconfig(2) takes strings of so many bytes. */
-#define FS_STRING 255
-#define HELD_MAX 12
-
-/* Descriptors that are open until a file system is mounted. */
-struct held {
-	int fd[HELD_MAX + 3], n; /* layers, and the two directories of the upper one */
-};
-
-/* Cut the next option off the comma separated ones; a comma between double quotes is part of the value
- * (SELinux labels), and the quotes are not. */
-static char *next_option(char **rest)
-{
-	char *option = *rest, *to = option, *p = option;
-
-	if (!p)
-		return NULL;
-	for (bool quoted = false; *p && (quoted || *p != ','); p++)
-		if (*p == '"')
-			quoted = !quoted;
-		else
-			*to++ = *p;
-	*rest = *p ? p + 1 : NULL;
-	*to = 0;
-	return option;
-}
-
-/* Cut the next path off an overlay's layers, which are separated by colons; a backslash takes the meaning of
- * what follows it. */
-static char *next_layer(char **rest)
-{
-	char *layer = *rest, *to = layer, *p = layer;
-
-	if (!p)
-		return NULL;
-	for (; *p && *p != ':'; p++) {
-		if (*p == '\\' && p[1])
-			p++;
-		*to++ = *p;
-	}
-	*rest = *p ? p + 1 : NULL;
-	*to = 0;
-	return layer;
-}
-
-/* An option of overlayfs that is too long for fsconfig(2): its paths are named by descriptors.  All in one
- * if that is short enough, and then they must stay open until the mount is made; else one by one, which takes
- * Linux 6.5. */
-static int fs_layers(struct ctx *ctx, int fs, const char *key, char *value, struct held *held)
-{
-	char joined[FS_STRING + 1] = "", name[32], *rest = value, *path;
-	bool split = !strcmp(key, "lowerdir"), many;
-	int r = 0, dir, colons = 0;
-
-	for (const char *p = value; split && *p; p++)
-		colons += *p == ':';
-	many = colons >= HELD_MAX - held->n;
-	while (r == 0 && rest) {
-		path = split ? next_layer(&rest) : value;
-		rest = split ? rest : NULL;
-		dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (dir < 0)
-			return detail(ctx, errno, "option %s: %s", key, path);
-		if (held->n == HELD_MAX + 3) {
-			close(dir);
-			return detail(ctx, E2BIG, "option %s", key);
-		}
-		held->fd[held->n++] = dir;
-		snprintf(name, sizeof(name), "/proc/self/fd/%d", dir);
-		if (many) {
-			r = fsconfig(fs, FSCONFIG_SET_STRING, "lowerdir+", name, 0) < 0 ? -errno : 0;
-			close(held->fd[--held->n]);
-		} else {
-			size_t used = strlen(joined);
-			snprintf(joined + used, sizeof(joined) - used, "%s%s", used ? ":" : "", name);
-		}
-	}
-	if (r == 0 && !many && fsconfig(fs, FSCONFIG_SET_STRING, key, joined, 0) < 0)
-		r = -errno;
-	if (r == 0)
-		return 0;
-	detail(ctx, -r, "option %s", key);
-	return fs_error(ctx, fs, -r);
-}
-
-static int fs_option(struct ctx *ctx, int fs, const char *key, char *value, struct held *held)
-{
-	bool layers = !strcmp(key, "lowerdir") || !strcmp(key, "upperdir") || !strcmp(key, "workdir");
-
-	if (value && layers && held && strlen(value) > FS_STRING)
-		return fs_layers(ctx, fs, key, value, held);
-	if (fsconfig(fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value, 0) < 0) {
-		int error = errno;
-
-		detail(ctx, error, "option %s", key);
-		return fs_error(ctx, fs, error);
-	}
-	return 0;
-}
-
-/* Hand the options to the file system, one by one. */
-static int fs_options(struct ctx *ctx, int fs, const char *data, struct held *held)
-{
-	char *copy = strdup(data), *rest = copy, *key;
-	int r = copy ? 0 : -ENOMEM;
-
-	while (r == 0 && (key = next_option(&rest))) {
-		char *value = strchr(key, '=');
-
-		if (!*key)
-			continue;
-		if (value)
-			*value++ = 0;
-		r = fs_option(ctx, fs, key, value, held);
-	}
-	free(copy);
-	return r;
-}
-
-static int fs_flags(struct ctx *ctx, int fs, unsigned long flags, const char *source)
-{
-	/* only a file system on a device has a read-only state of its own; for the others (a procfs
-	 * or sysfs shared with the host) the mount is read-only, not the superblock */
-	if (flags & MS_RDONLY && source[0] == '/' && fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
-		return fs_error(ctx, fs, errno);
-	for (size_t i = 0; i < sizeof(key_of_ms) / sizeof(key_of_ms[0]); i++)
-		if (flags & key_of_ms[i].ms && fsconfig(fs, FSCONFIG_SET_FLAG, key_of_ms[i].key, NULL, 0) < 0)
-			return fs_error(ctx, fs, errno);
-	return 0;
-}
-
-/* Make a mount of a new file system, attached nowhere. */
-static int fs_mount(struct ctx *ctx, const char *type, const char *source, unsigned long flags, const char *data)
-{
-	unsigned attr = 0;
-	struct held held = { .n = 0 };
-	int r, mnt = -1, fs = fsopen(type, FSOPEN_CLOEXEC);
-
-	if (fs < 0)
-		return -errno;
-	for (size_t i = 0; i < sizeof(attr_of_ms) / sizeof(attr_of_ms[0]); i++)
-		if (flags & attr_of_ms[i].ms)
-			attr |= (unsigned)attr_of_ms[i].attr;
-	r = 0;
-	if (*source && fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) < 0)
-		r = fs_error(ctx, fs, errno);
-	if (r == 0)
-		r = fs_flags(ctx, fs, flags, source);
-	if (r == 0)
-		r = fs_options(ctx, fs, data, &held);
-	if (r == 0 && fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		r = fs_error(ctx, fs, errno);
-	if (r == 0 && (mnt = fsmount(fs, FSMOUNT_CLOEXEC, attr)) < 0)
-		r = fs_error(ctx, fs, errno);
-	close(fs);
-	while (held.n)
-		close(held.fd[--held.n]);
-	return r < 0 ? r : mnt;
-}
+/* -- new mounts ----------------------------------------------------------------------------- */
 
 /* Open, making it, the place where something is mounted.  Whatever the rootfs made of it with its
  * symlinks, it must not lie on procfs: a mount there hides or fakes what the kernel says
@@ -562,28 +300,6 @@ int op_bind(struct ctx *ctx, const struct op *op)
 	return r;
 }
 
-/* Change the file system itself, and not a flag of the mount that was not asked for: those of a mount that
- * came from a more privileged namespace are locked. */
-static int reconfigure(struct ctx *ctx, int fd, unsigned long flags, bool writable, const char *data)
-{
-	int fs = fspick(fd, "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC), r;
-
-	if (fs < 0)
-		return -errno;
-	if (flags & MS_RDONLY || writable)
-		r = fsconfig(fs, FSCONFIG_SET_FLAG, writable ? "rw" : "ro", NULL, 0) < 0 ? fs_error(ctx, fs, errno) : 0;
-	else
-		r = 0;
-	if (r == 0)
-		r = fs_flags(ctx, fs, flags & ~(unsigned long)MS_RDONLY, "");
-	if (r == 0)
-		r = fs_options(ctx, fs, data, NULL);
-	if (r == 0 && fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
-		r = fs_error(ctx, fs, errno);
-	close(fs);
-	return r;
-}
-
 int op_remount(struct ctx *ctx, const struct op *op)
 {
 	int fd = path_open(ctx, op->strs[0].data, false), r;
@@ -592,7 +308,7 @@ int op_remount(struct ctx *ctx, const struct op *op)
 		return fd;
 	r = set_attrs(fd, op, 0);
 	if (r == 0 && op->num[5])
-		r = reconfigure(ctx, fd, (unsigned long)op->num[6], (op->num[1] & MOUNT_ATTR_RDONLY) != 0, op->strs[1].data);
+		r = fs_reconfigure(ctx, fd, (unsigned long)op->num[6], (op->num[1] & MOUNT_ATTR_RDONLY) != 0, op->strs[1].data);
 	close(fd);
 	return r;
 }
@@ -654,34 +370,4 @@ int op_readonly(struct ctx *ctx, const struct op *op)
 		close(tree);
 	close(fd);
 	return r;
-}
-
-/* Leave the host's tree.  From here on nothing of the host has a path. */
-int op_pivot(struct ctx *ctx, const struct op *op)
-{
-	int64_t mode = op->num[0];
-
-	if (fchdir(ctx->root) < 0)
-		return -errno;
-	if (mode == PIVOT_ROOT) {
-		int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), r = 0;
-
-		if (old < 0)
-			return -errno;
-		/* "." twice: the old root ends up mounted over the new one, and needs no directory in it */
-		if (syscall(SYS_pivot_root, ".", ".") < 0)
-			r = -errno;
-		else if (fchdir(old) < 0 || mount(NULL, ".", NULL, MS_SLAVE | MS_REC, NULL) < 0 ||
-			 umount2(".", MNT_DETACH) < 0)
-			r = -errno;
-		close(old);
-		if (r < 0)
-			return r;
-	} else {
-		if (mode == PIVOT_MOVE && mount(".", "/", NULL, MS_MOVE, NULL) < 0)
-			return -errno;
-		if (chroot(".") < 0)
-			return -errno;
-	}
-	return chdir("/") < 0 ? -errno : 0;
 }

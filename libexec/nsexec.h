@@ -162,21 +162,29 @@ int proc_open(const struct ctx *ctx, const char *path, int flags);
 bool is_device(int fd, unsigned major, unsigned minor);
 bool is_fs(int fd, long magic);
 
+/* filesystems.c */
+int fs_mount(struct ctx *ctx, const char *type, const char *source, unsigned long flags, const char *data);
+int fs_reconfigure(struct ctx *ctx, int fd, unsigned long flags, bool writable, const char *data);
+
 /* mounts.c */
-int op_propagation(struct ctx *ctx, const struct op *op);
 int op_tree(struct ctx *ctx, const struct op *op);
-int op_rootfs(struct ctx *ctx, const struct op *op);
 int op_mount(struct ctx *ctx, const struct op *op);
 int op_bind(struct ctx *ctx, const struct op *op);
 int op_remount(struct ctx *ctx, const struct op *op);
 int op_mask(struct ctx *ctx, const struct op *op);
 int op_umount(struct ctx *ctx, const struct op *op);
 int op_readonly(struct ctx *ctx, const struct op *op);
-int op_pivot(struct ctx *ctx, const struct op *op);
-int op_root_here(struct ctx *ctx, const struct op *op);
 int op_subdir(struct ctx *ctx, const struct op *op);
 int op_own(struct ctx *ctx, const struct op *op);
+int clone_at(int dir, const char *path, int flags);
+int attach(int tree, int dest);
 int attach_clone(int source, int dest, bool recursive);
+
+/* root.c */
+int op_propagation(struct ctx *ctx, const struct op *op);
+int op_rootfs(struct ctx *ctx, const struct op *op);
+int op_root_here(struct ctx *ctx, const struct op *op);
+int op_pivot(struct ctx *ctx, const struct op *op);
 
 /* files.c */
 int op_mkdir(struct ctx *ctx, const struct op *op);
