@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
 import signal
 import tarfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.engines.lab import IMAGE, Skip, check, eventually, expect, fetch, free_port
+from tests.integration.harness import read_until
 
 if TYPE_CHECKING:
     from tests.engines.lab import Cli
+    from tests.integration.harness import Terminal
 
 ALL = "podman rootless docker"
 ROOT = "podman docker"
 TRAP = "trap 'echo caught; exit 5' TERM USR1; echo ready; while :; do sleep 0.05; done"
+
+
+def resize(pty: Terminal) -> None:
+    """Resize a terminal until the container has noticed: clients look for the signal a while after the start."""
+    for _ in range(20):
+        pty.resize(33, 98)
+        pty.resize(33, 99)
+        with contextlib.suppress(AssertionError):
+            read_until(pty.fd, "resized", 0.5)
+            return
+    raise AssertionError("the size does not arrive")
 
 
 # -- run ------------------------------------------------------------------------------------
@@ -69,8 +84,7 @@ def run_terminal_resize(engine: Cli) -> None:
     script = "echo ready; until [ \"$(stty size)\" = '33 99' ]; do sleep 0.05; done; echo resized; exit 3"
     with engine.terminal("run", "--rm", "-it", IMAGE, "sh", "-c", script) as pty:
         pty.read("ready")
-        pty.resize(33, 99)
-        pty.read("resized")
+        resize(pty)
         assert pty.wait() == 3
 
 
@@ -202,7 +216,7 @@ def rm_running(engine: Cli) -> None:
     assert engine("rm", name, code=None).code != 0
     pid = engine.pid(name)
     engine(*engine.remove, name)
-    eventually(lambda: not __import__("os").path.exists(f"/proc/{pid}"), "the end of its process")
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), "the end of its process")
 
 
 @check(ALL)
@@ -278,8 +292,7 @@ def exec_terminal_resize(engine: Cli) -> None:
     script = "echo ready; until [ \"$(stty size)\" = '33 99' ]; do sleep 0.05; done; echo resized"
     with engine.terminal("exec", "-it", engine.box(), "sh", "-c", script) as pty:
         pty.read("ready")
-        pty.resize(33, 99)
-        pty.read("resized")
+        resize(pty)
         assert pty.wait() == 0
 
 

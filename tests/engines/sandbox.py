@@ -113,7 +113,6 @@ def mount_system(points: list[Hierarchy]) -> None:
         (CGROUPS / point.name).mkdir(exist_ok=True)
         mount("cgroup", str(CGROUPS / point.name), point.fstype, 0xE, point.options if point.fstype == "cgroup" else "")
     if points[0].fstype == "cgroup2" and points[0].name == ".":
-        # No process may be in a cgroup that hands its controllers on.
         (CGROUPS / "matrix").mkdir()
         (CGROUPS / "matrix/cgroup.procs").write_text("0")
         controllers = (CGROUPS / "cgroup.controllers").read_text().split()
@@ -266,9 +265,13 @@ def run(work: Path, function: Callable[[], int]) -> int:
 
 def enter(name: str, report: int, work: Path, function: Callable[[], int]) -> int:
     """In a process of its own: into new cgroups and namespaces, then wait for the one that lives in them."""
-    for directory in make_cgroups(name):
+    made = make_cgroups(name)
+    for directory in made:
         os.write(report, f"{directory}\n".encode())
     _checked(libc.unshare(NEW_NAMESPACES), "unshare")
+    if (made[0] / "cgroup.controllers").exists():  # v2: no process may be where controllers are handed on
+        (made[0] / "outer").mkdir()
+        (made[0] / "outer/cgroup.procs").write_text("0")
     child = os.fork()
     if child == 0:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -134,7 +134,7 @@ def update_failing_rolls_back(engine: Swarm) -> None:
             name, "--args", "nosuch", "--update-failure-action", "rollback", "--update-max-failure-ratio", "0"
         )
         eventually(lambda: engine.state(name) == "rollback_completed", "the way back", 60)
-        assert "started" in eventually(lambda: engine("logs", engine.running(name, 1)[0]).out, "its log")
+        eventually(lambda: "started" in engine("logs", engine.running(name, 1)[0]).out, "its log")
         shown = engine.out("service", "ps", "--no-trunc", "--format", "{{.Error}}", name)
         assert "executable file not found" in shown, shown
 
