@@ -22,14 +22,22 @@ _RESOLV = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")  # the second
 _FALLBACK = ("8.8.8.8", "8.8.4.4")
 
 
-def hosts(host: dict[str, Any], peers: Iterable[tuple[str, Iterable[str]]]) -> str:
-    """The text of /etc/hosts.  peers: address and names, the container itself first."""
-    lines = [_HOSTS]
+def hosts(host: dict[str, Any], peers: Iterable[tuple[str, Iterable[str]]], *, as_host: bool = False) -> str:
+    """The text of /etc/hosts.  peers: address and names, the container itself first; as_host: begin with the host's."""
+    lines = [_host_hosts() if as_host else _HOSTS]
     for entry in host["add_host"]:
         name, _, address = entry.partition(":")
         lines.append(f"{address}\t{name}\n")
     lines += [f"{address}\t{' '.join(names)}\n" for address, names in peers]
     return "".join(lines)
+
+
+def _host_hosts() -> str:
+    try:
+        with open("/etc/hosts", encoding="utf-8", errors="replace") as file:
+            return file.read().rstrip("\n") + "\n"
+    except OSError:
+        return _HOSTS
 
 
 def resolv(host: dict[str, Any], own_network: bool) -> str:

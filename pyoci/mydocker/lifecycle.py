@@ -118,6 +118,8 @@ def make_config(container: Container, rootfs: str) -> dict[str, Any]:
         place.init = _init_program()
     own_network = host["network"] != "host" and "network" not in place.joins
     _write_files(container, own_network)
+    if "network" in place.joins:  # the names of that network are that container's
+        place.directory = containers.find(container.paths, host["network"].partition(":")[2]).directory
     return config.make(record, place)
 
 
@@ -125,7 +127,8 @@ def _write_files(container: Container, own_network: bool) -> None:
     directory, host = container.directory, container.host
     name = container.config["Hostname"]
     hostfiles.write(f"{directory}/hostname", f"{name}\n")
-    hostfiles.write(f"{directory}/hosts", hostfiles.hosts(host, [("127.0.1.1", [name])] if own_network else []))
+    own_name = [("127.0.1.1", [name])] if own_network else []
+    hostfiles.write(f"{directory}/hosts", hostfiles.hosts(host, own_name, as_host=host["network"] == "host"))
     if rootless.active() and own_network and not host["dns"]:
         host = {**host, "dns": [slirp.DNS]}
     hostfiles.write(f"{directory}/resolv.conf", hostfiles.resolv(host, own_network))

@@ -335,8 +335,16 @@ def _networks(given: dict[str, Any], host: dict[str, Any]) -> dict[str, Any]:
         if given["hostname"] and ":" in special[0]:
             raise errors.UsageError("conflicting options: hostname and the network mode")
         return {}
-    aliases = list(given["network_alias"])
+    aliases = check_aliases(given["network_alias"])
     return {name: {"ip": given["ip"] if n == 0 else None, "aliases": aliases} for n, name in enumerate(names)}
+
+
+def check_aliases(names: Sequence[str]) -> list[str]:
+    """Names for hosts files.  Raises errors.UsageError."""
+    for name in names:
+        if not _HOSTNAME.fullmatch(name):
+            raise errors.UsageError(f"invalid network alias {name!r}")
+    return list(names)
 
 
 def _exposed(given: dict[str, Any], image: Image) -> list[dict[str, Any]]:

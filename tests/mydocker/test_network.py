@@ -221,4 +221,6 @@ def test_none_host_and_anothers(docker: Docker) -> None:
     docker.out("run", "-d", "--name", "web", *SERVER)
     beside = ["run", "--rm", "--network", "container:web", "busybox", "wget", "-qO-", "http://127.0.0.1/"]
     docker.until(lambda: docker(*beside).code == 0, "the server next door")
+    assert "web" in docker.out("run", "--rm", "--network", "container:web", "busybox", "cat", "/etc/hosts").split()
     assert docker("run", "--rm", "--network", "host", "-p", "80:80", "busybox", "true").code == 125
+    assert docker("run", "--rm", "--network-alias", "a\n10.0.0.1 bank", "busybox", "true").code == 125

@@ -7,7 +7,7 @@ import json
 import click
 
 import pyoci
-from pyoci.mydocker import cli, containers, errors, networks, options, show
+from pyoci.mydocker import cli, containers, errors, networks, options, runspec, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def document(net: dict[str, Any]) -> dict[str, Any]:
 def connect(network: str, name: str, ip: str | None, aliases: tuple[str, ...]) -> None:
     """Give a container one more network."""
     nets = _nets()
+    names = runspec.check_aliases(aliases)
     net = nets.find(network)["name"]
     if net in networks.SPECIAL:
         raise errors.Conflict(f"container cannot be connected to {net} network")
@@ -163,8 +164,8 @@ def connect(network: str, name: str, ip: str | None, aliases: tuple[str, ...]) -
         if net in container.record["networks"]:
             raise errors.Conflict(f"container {container.name} is already connected to network {net}")
         if state.alive:
-            nets.connect(container, state.pid, net, ip=ip, aliases=aliases)
-        container.record["networks"][net] = {"ip": ip, "aliases": list(aliases)}
+            nets.connect(container, state.pid, net, ip=ip, aliases=names)
+        container.record["networks"][net] = {"ip": ip, "aliases": names}
         if container.host["network"] == "none":
             container.host["network"] = net
         container.save()
