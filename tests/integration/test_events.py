@@ -24,22 +24,9 @@ def stats(box: Box) -> dict[str, Any]:
     return data
 
 
-def shape(value: Any) -> Any:
-    """Names and kinds, without the numbers."""
-    if isinstance(value, dict):
-        return {name: shape(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [shape(value[0])] if value else []
-    return type(value).__name__
-
-
 @pytest.mark.skipif(RUNC is None, reason="runc is not installed")
 def test_the_same_container_seen_by_runc(box: Box) -> None:
-    """Every field, with the same value where nothing moves: both read one cgroup.
-
-    runc only knows containers of its own, so it makes one in the cgroup below; a file that is read and written
-    fills the tables of block IO.
-    """
+    """Every field, every value: both read one cgroup.  runc only knows containers of its own, so it makes it."""
     box.linux["resources"].update(
         memory={"limit": 64 * MIB, "swap": 128 * MIB}, pids={"limit": 22}, cpu={"quota": 50000, "period": 100000}
     )
@@ -63,13 +50,16 @@ def test_the_same_container_seen_by_runc(box: Box) -> None:
         )
         pid = json.loads(subprocess.check_output([*runc, "state", box.id]))["pid"]
         until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "the script")
-        ours = our_view(box, pid)
-        theirs = json.loads(subprocess.check_output([*runc, "events", "--stats", box.id]))["data"]
+
+        def same() -> bool:
+            """To the byte, order included; the kernel may still be freeing what the script used."""
+            ours = our_view(box, pid)
+            theirs = json.loads(subprocess.check_output([*runc, "events", "--stats", box.id]))["data"]
+            return json.dumps(ours) == json.dumps(theirs)
+
+        until(same, "the same numbers", 20)
     finally:
         subprocess.run([*runc, "delete", "--force", box.id], check=False, timeout=20)
-    assert shape(ours) == shape(theirs)
-    assert ours == theirs
-    assert json.dumps(ours) == json.dumps(theirs), "the order of the fields"
 
 
 def our_view(box: Box, pid: int) -> dict[str, Any]:
