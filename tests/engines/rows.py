@@ -75,7 +75,7 @@ ROWS = [
     ("cgroupns-host", ROOT, "--cgroupns host", "grep -cE '(pids|^0:):/.+' /proc/self/cgroup", "[12]"),
     ("cgroup-read-only", ROOT, "", "mount | grep -c 'cgroup.*[(]ro,'", "[1-9][0-9]*"),
     ("mqueue", ALL, "", "stat -f -c %T /dev/mqueue; touch /dev/mqueue/q && ls /dev/mqueue", ".*\nq"),
-    ("descriptors", ALL, "", "ls /proc/1/fd", "0\n1\n2"),
+    ("descriptors", ALL, "", "ls /proc/1/fd; true", "0\n1\n2"),
     ("environment", ALL, "", "env | cut -d= -f1 | sort", "(HOME|HOSTNAME|PATH|PWD|SHLVL|TERM|container|\n)*"),
     ("masked-unmask", PODMAN, "--security-opt unmask=/sys/firmware", "ls -d /sys/firmware/* | wc -l", "[1-9][0-9]*"),
     ("mask-more", PODMAN, "--security-opt mask=/etc/index.html", "wc -c </etc/index.html", "0"),
