@@ -234,7 +234,9 @@ class Session:
         self.terminal = Terminal(0) if terminal and stdin and os.isatty(0) else None
         self.screen = Terminal(1) if terminal and os.isatty(1) else self.terminal
         self.keys = Keys(keys if self.terminal else b"")
-        self.caught = (*_FORWARDED,) if proxy and not self.terminal else ("WINCH",)
+        self.caught = (*_FORWARDED,) if proxy and not self.terminal else ("WINCH", "TERM", "HUP")
+        self.proxy = proxy and not self.terminal
+        self.killed = 0  # by this signal: the terminal is given back first
         self.pending = b""  # for the container's stdin
         self.at_end = not stdin
         self.detached = False
@@ -248,6 +250,8 @@ class Session:
                     self._loop(wakeup)
             else:
                 self._loop(wakeup)
+        if self.killed:
+            raise SystemExit(128 + self.killed)
         return not self.detached
 
     def _resize(self) -> None:
@@ -259,7 +263,7 @@ class Session:
 
     def _loop(self, wakeup: Wakeup) -> None:
         deadline: float | None = None
-        while self.stream.sources and not self.detached:
+        while self.stream.sources and not self.detached and not self.killed:
             poller = select.poll()
             self._register(poller, wakeup, deadline is None)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -289,8 +293,10 @@ class Session:
         for number in numbers:
             if number == signal.SIGWINCH:
                 self._resize()
-            else:
+            elif self.proxy:
                 self.stream.signal(number)
+            else:
+                self.killed = number
 
     def _output(self, events: dict[int, int]) -> None:
         for fd, kind in list(self.stream.sources.items()):

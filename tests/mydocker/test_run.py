@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,6 +134,18 @@ def test_detach_and_attach(docker: Docker) -> None:
     again.close()
     assert again.exitstatus == 9
     assert docker.state("box")["ExitCode"] == 9
+
+
+def test_a_killed_client_gives_the_terminal_back(docker: Docker) -> None:
+    child = docker.spawn("run", "-ti", "--name", "box", "--network", "none", "busybox", "sh")
+    child.expect(PROMPT)
+    assert not termios.tcgetattr(child.child_fd)[3] & termios.ICANON
+    child.kill(signal.SIGTERM)
+    docker.until(lambda: termios.tcgetattr(child.child_fd)[3] & termios.ICANON, "the old modes")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 128 + signal.SIGTERM
+    assert docker.status("box") == "running"
 
 
 def test_ctrl_p_alone_arrives(docker: Docker) -> None:
