@@ -82,12 +82,12 @@ def run_terminal(engine: Buildah) -> None:
 
 @check("buildah")
 def run_not_found(engine: Buildah) -> None:
-    assert "executable file not found" in engine.run(argv=["nosuch"], code=None).err
+    assert "not found in $PATH" in engine.run(argv=["nosuch"], code=None).err
 
 
 @check("buildah")
 def run_not_executable(engine: Buildah) -> None:
-    assert "permission denied" in engine.run(argv=["/etc/notexec"], code=None).err
+    assert "permission denied" in engine.run(argv=["/etc/notexec"], code=None).err.lower()
 
 
 @check("buildah")

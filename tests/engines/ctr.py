@@ -190,12 +190,12 @@ def run_user_name(engine: Ctr) -> None:
 @check("ctr", quick=True)
 def run_not_found(engine: Ctr) -> None:
     result = engine.run(argv=["nosuch"], code=1)
-    assert 'exec: "nosuch": executable file not found in $PATH' in result.err
+    assert "not found in $PATH" in result.err
 
 
 @check("ctr")
 def run_not_executable(engine: Ctr) -> None:
-    assert "permission denied" in engine.run(argv=["/etc/notexec"], code=1).err
+    assert "permission denied" in engine.run(argv=["/etc/notexec"], code=1).err.lower()
 
 
 @check("ctr")
@@ -410,7 +410,7 @@ def exec_detached(engine: Ctr) -> None:
 @check("ctr")
 def exec_not_found(engine: Ctr) -> None:
     name = engine.start()
-    assert "executable file not found" in engine.exec(name, "nosuch", code=1).err
+    assert "not found in $PATH" in engine.exec(name, "nosuch", code=1).err
 
 
 @check("ctr", quick=True)
