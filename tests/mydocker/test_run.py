@@ -286,6 +286,26 @@ def test_killed_monitor(docker: Docker) -> None:
     docker.out("rm", "-f", "box")
 
 
+def test_killed_log_writer(docker: Docker) -> None:
+    """Output is not kept any more; the container does not notice, and the next start has a log again."""
+    script = "while :; do echo tick; sleep 0.1; done"
+    docker.out("run", "-d", "--name", "box", "--network", "none", "busybox", "sh", "-c", script)
+    docker.until(lambda: "tick" in docker.logs("box"), "the log")
+    writers = [pid for pid in docker.processes() if "logwriter" in Path(f"/proc/{pid}/cmdline").read_text()]
+    assert len(writers) == 1
+    os.kill(writers[0], signal.SIGKILL)
+    time.sleep(0.5)
+    assert docker.status("box") == "running"
+    before = len(docker.logs("box"))
+    watching = docker.popen("attach", "--no-stdin", "--sig-proxy=false", "box", stdout=subprocess.PIPE)
+    assert watching.stdout
+    assert watching.stdout.readline() == "tick\n"
+    watching.terminate()
+    watching.communicate()
+    docker.out("restart", "-t", "0", "box")
+    docker.until(lambda: len(docker.logs("box")) > before, "more of the log")
+
+
 @pytest.mark.parametrize("delay", [0.05, 0.1, 0.14, 0.18, 0.22, 0.26, 0.3, 0.4])
 def test_killed_command(docker: Docker, delay: float) -> None:
     """Whatever is there when mydocker itself is killed: ps shows it, rm -f removes it (see the docker fixture)."""
