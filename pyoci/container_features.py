@@ -29,7 +29,7 @@ KERNEL_ACTIONS = {
     "SCMP_ACT_TRACE": "trace",
     "SCMP_ACT_TRAP": "trap",
 }
-UNSAFE = ("org.criu.config", "org.systemd.property.")  # the last dot: all that begin so
+UNSAFE = ("org.criu.config", "org.systemd.property.", "run.oci.")  # a dot at the end: all that begin so
 
 
 def document() -> dict[str, Any]:

@@ -129,7 +129,11 @@ def test_mount_extensions_and_net_devices(document: dict[str, Any]) -> None:
 
 def test_annotations(document: dict[str, Any]) -> None:
     """F10"""
-    assert set(document["potentiallyUnsafeConfigAnnotations"]) == {"org.criu.config", "org.systemd.property."}
+    assert set(document["potentiallyUnsafeConfigAnnotations"]) == {
+        "org.criu.config",
+        "org.systemd.property.",
+        "run.oci.",
+    }
     assert "pyoci.version" in document["annotations"]
 
 
