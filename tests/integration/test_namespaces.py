@@ -260,6 +260,7 @@ def test_time_namespace(box: Box) -> None:
     inside = uptime(box.exec("cat", "/proc/uptime").out)
     outside = uptime(Path("/proc/uptime").read_text())
     assert abs(inside - outside - 1000000) < 5
+    until(lambda: len(box.logs().splitlines()) == 3, "three lines of the program")
     lines = [line.split() for line in box.logs().splitlines()[1:]]
     assert lines == [["monotonic", "500", "0"], ["boottime", "1000000", "5"]]
     assert inode(box.pid, "time") != inode("self", "time")
