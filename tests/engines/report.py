@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.engines.lab import Check
 
 BEGIN, END = "<!-- made by tests/engines/matrix.py --write -->", "<!-- end -->"
+LONGEST = 320  # characters of a reason
 RUNTIMES = ("pyoci", "runc", "crun")
 TITLES = {
     "podman": ("podman as root", ["podman", "--version"]),
@@ -42,7 +43,8 @@ def plain(why: str) -> str:
     words = re.sub(r"(/[\w.-]+)+/(pyoci|runc|crun)\b", r"\2", words)
     words = re.sub(r'time="[^"]*" level=error msg=', "", words)
     words = " ".join(words.replace("|", "\\|").replace("<", "&lt;").split())
-    return words if len(words) <= 160 else words[:157] + "..."
+    words = words.removeprefix("AssertionError: ")
+    return words if len(words) <= LONGEST else words[: LONGEST - 3] + "..."
 
 
 def cell(result: dict[str, Any] | None, notes: list[str]) -> str:

@@ -265,6 +265,7 @@ def run(work: Path, function: Callable[[], int]) -> int:
 
 def enter(name: str, report: int, work: Path, function: Callable[[], int]) -> int:
     """In a process of its own: into new cgroups and namespaces, then wait for the one that lives in them."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     made = make_cgroups(name)
     for directory in made:
         os.write(report, f"{directory}\n".encode())

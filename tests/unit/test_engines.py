@@ -44,7 +44,7 @@ def test_reasons_do_not_tell_of_the_machine() -> None:
         'Error: /home/x/build/pyoci: time="2026-01-01T00:00:00Z" level=error msg="bad" /tmp/pyoci-engines-1-podman/a|b'
     )
     assert report.plain(said) == 'Error: pyoci: "bad" WORK/a\\|b'
-    assert len(report.plain("x" * 1000)) == 160
+    assert len(report.plain("x" * 1000)) == report.LONGEST
 
 
 def test_table() -> None:
