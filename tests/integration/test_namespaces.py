@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import Box, proc_status, pyoci_only, status_field, umount, wait_for
+from tests.integration.harness import Box, proc_status, pyoci_only, status_field, umount, until, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
