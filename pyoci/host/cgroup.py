@@ -42,13 +42,23 @@ def attach(record: Record, pid: int, init: int = 0) -> None:
     Raises errors.SetupError.
     """
     for _, directory in plan_cgroup.unique(record):
-        try:
-            cgroupfs.write(f"{directory}/cgroup.procs", str(pid))
-        except OSError as error:
-            inner = _cgroup_of(record, init) if error.errno in (errno.EBUSY, errno.EOPNOTSUPP) and init else ""
-            if not inner:
-                raise cgroupfs.failed(f"put process {pid} into cgroup {directory}", error) from None
-            attach({**record, "dirs": {"": inner}}, pid)
+        _attach(record, directory, pid, init)
+
+
+def _attach(record: Record, directory: str, pid: int, init: int) -> None:
+    try:
+        cgroupfs.write(f"{directory}/cgroup.procs", str(pid))
+    except OSError as error:
+        inner = _cgroup_of(record, init) if error.errno in (errno.EBUSY, errno.EOPNOTSUPP) and init else ""
+        if inner:
+            _attach(record, inner, pid, 0)
+        elif error.errno in (errno.EACCES, errno.EPERM) and record.get("systemd"):
+            # a user may not take a process out of a session's scope; his systemd may, with the system's help
+            from pyoci.host import systemd
+
+            systemd.attach(record["systemd"], directory[len(tree(record)) :], pid)
+        else:
+            raise cgroupfs.failed(f"put process {pid} into cgroup {directory}", error) from None
 
 
 def pids(record: Record) -> list[int]:

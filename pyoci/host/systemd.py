@@ -72,6 +72,12 @@ def set_properties(record: dict[str, Any], properties: Properties) -> None:
         bus.call("SetUnitProperties", "sba(sv)", (record["unit"], True, list(properties.items())))
 
 
+def attach(record: dict[str, Any], below: str, pid: int) -> None:
+    """Have a process moved into the scope, or into a cgroup below it ("/sub").  Raises errors.SetupError."""
+    with Bus(record["user"]) as bus:
+        bus.call("AttachProcessesToUnit", "ssau", (record["unit"], below, [pid]))
+
+
 def stop(record: dict[str, Any]) -> None:
     """End the scope, whose processes have ended; gone already is no error.  Raises errors.SetupError."""
     with Bus(record["user"]) as bus:

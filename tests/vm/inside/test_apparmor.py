@@ -56,9 +56,10 @@ def test_exec_is_confined(confined: Box) -> None:
     """As init, or as the options say."""
     confined.up()
     assert confined.exec("sh", "-c", LOOK).out == "pyoci-one (enforce)\nsecret\n"
-    shown = confined.exec("--apparmor", "pyoci-two", "cat", "/proc/self/attr/apparmor/current")
+    look = ("cat", "/proc/self/attr/apparmor/current")
+    shown = confined.rt("exec", "--apparmor", "pyoci-two", confined.id, *look)
     assert shown.out == "pyoci-two (enforce)\n"
-    process = {**confined.process, "args": ["cat", "/proc/self/attr/apparmor/current"], "apparmorProfile": "unconfined"}
+    process = {**confined.process, "args": list(look), "apparmorProfile": "unconfined"}
     assert confined.exec_json(process).out == "unconfined\n"
 
 
@@ -81,6 +82,6 @@ def test_unknown_profile(confined: Box) -> None:
 
 def test_unknown_profile_of_exec(confined: Box) -> None:
     confined.up()
-    result = confined.exec("--apparmor", "pyoci-none", "true", check=False)
+    result = confined.rt("exec", "--apparmor", "pyoci-none", confined.id, "true", check=False)
     assert result.code != 0
     assert "pyoci-none" in result.error
