@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 import subprocess
@@ -131,13 +132,15 @@ VALUES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("path", "value"), VALUES, ids=lambda value: ascii(value)[:40])
-def test_hostile_values(box: Box, path: str, value: Any) -> None:
+@pytest.mark.parametrize("part", range(4))
+def test_hostile_values(box: Box, part: int) -> None:
     """Strict types and ranges, no NUL, no newline where it would mean something; the error says where."""
-    put(path, value)(box)
-    box.write()
-    text = refused(box)
-    assert path.split("/")[1] in text
+    whole = copy.deepcopy(box.config)
+    for path, value in VALUES[part::4]:
+        box.config = copy.deepcopy(whole)
+        put(path, value)(box)
+        box.write()
+        assert path.split("/")[1] in refused(box), (path, value)
 
 
 TEXTS = [
@@ -154,10 +157,10 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new"), TEXTS, ids=[new for _, new in TEXTS])
-def test_hostile_json(box: Box, old: str, new: str) -> None:
+def test_hostile_json(box: Box) -> None:
     """What readers differ about is no JSON: duplicate names above all."""
     text = json.dumps(box.config)
-    assert text.count(old) == 1
-    (box.bundle / "config.json").write_text(text.replace(old, new))
-    assert "config.json" in refused(box)
+    for old, new in TEXTS:
+        assert text.count(old) == 1
+        (box.bundle / "config.json").write_text(text.replace(old, new))
+        assert "config.json" in refused(box), new

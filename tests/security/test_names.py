@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,18 +21,18 @@ NASTY = ["..", ".", "../x", "a/b", "/abs", "a/../../x", "a\nb", " a", "a b", "$(
 IDS = [*NASTY, "x" * 1025]
 
 
-@pytest.mark.parametrize("id", IDS)
 @pytest.mark.parametrize("verb", ["create", "run", "state", "kill", "delete", "start", "exec"])
-def test_ids(box: Box, outside: Outside, verb: str, id: str) -> None:
+def test_ids(box: Box, outside: Outside, verb: str) -> None:
     """Refused before it is a path."""
     box.write()
     words = {"kill": ["KILL"], "exec": ["true"]}.get(verb, [])
     options = ["--bundle", str(box.bundle)] if verb in ("create", "run") else []
-    result = box.rt(verb, *options, id, *words, check=False)
-    assert result.code != 0
-    assert "Traceback" not in result.err
-    assert box.entries() == set()
-    assert os.listdir(box.directory) in ([box.bundle.name], [box.bundle.name, "state"], ["state", box.bundle.name])
+    for id in IDS:
+        result = box.rt(verb, *options, id, *words, check=False)
+        assert result.code != 0, id
+        assert "Traceback" not in result.err, id
+        assert box.entries() == set(), id
+        assert set(os.listdir(box.directory)) <= {box.bundle.name, "state"}, id
 
 
 def test_a_neighbours_prefix(boxes: Callable[[], Box]) -> None:
@@ -75,15 +76,14 @@ KEYS = ["kernel.../../etc/x", "net/../../kernel/core_pattern", "kernel.core_patt
         "vm.swappiness"]  # fmt: skip
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_sysctl_keys(box: Box, outside: Outside, key: str) -> None:
+def test_sysctl_keys(box: Box, outside: Outside) -> None:
     """Only those of the container's own namespaces, and no path."""
-    with open("/proc/sys/kernel/core_pattern", encoding="utf-8") as file:
-        before = file.read()
-    box.linux["sysctl"] = {key: "1"}
-    assert box.create(check=False).code == 1
-    with open("/proc/sys/kernel/core_pattern", encoding="utf-8") as file:
-        assert file.read() == before
+    pattern = Path("/proc/sys/kernel/core_pattern")
+    before = pattern.read_text()
+    for key in KEYS:
+        box.linux["sysctl"] = {key: "1"}
+        assert box.create(check=False).code == 1, key
+        assert pattern.read_text() == before, key
 
 
 def test_annotations(box: Box, outside: Outside) -> None:
@@ -116,13 +116,13 @@ USERS = [
 
 
 @pyoci_only("1.1 takes some")
-@pytest.mark.parametrize("user", USERS)
-def test_exec_user(box: Box, user: str) -> None:
+def test_exec_user(box: Box) -> None:
     """SECURITY 14, CVE-2026-30892: numbers in range, and names that the container has."""
     box.up()
-    result = box.rt("exec", "--user", user, box.id, "id", "-u", check=False)
-    assert result.code == 255, result.out
-    assert result.out == ""
+    for user in USERS:
+        result = box.rt("exec", "--user", user, box.id, "id", "-u", check=False)
+        assert result.code == 255, user
+        assert result.out == ""
 
 
 @pytest.mark.parametrize(
