@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _NEW = ".new-"
+_WAITS = ".awaited-by-"
 UNKNOWN_EXIT = 255  # nobody was there to see it: a reboot, a monitor that was killed
 FRESH: dict[str, Any] = {
     "started": None,
@@ -220,7 +221,7 @@ class Container:
     @contextlib.contextmanager
     def awaited(self) -> Iterator[None]:
         """Inside, its exit code is kept although the container may be removed: somebody is about to ask for it."""
-        marker = f"{self.exit_path}.{os.getpid()}"
+        marker = f"{self.exit_path}{_WAITS}{os.getpid()}"  # no name that conmon's temporary file may have
         os.makedirs(os.path.dirname(marker), 0o700, exist_ok=True)
         with open(marker, "wb"):
             pass
@@ -234,8 +235,8 @@ class Container:
     def _awaited(self) -> bool:
         """Whether somebody does; marks of killed commands go."""
         found = False
-        for marker in glob.glob(f"{self.exit_path}.*"):
-            if os.path.exists(f"/proc/{marker.rpartition('.')[2]}"):
+        for marker in glob.glob(f"{self.exit_path}{_WAITS}*"):
+            if os.path.exists(f"/proc/{marker.rpartition(_WAITS)[2]}"):
                 found = True
             else:
                 records.remove(marker)
