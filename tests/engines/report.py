@@ -43,7 +43,7 @@ def plain(why: str) -> str:
     words = re.sub(r"(/[\w.-]+)+/(pyoci|runc|crun)\b", r"\2", words)
     words = re.sub(r'time="[^"]*" level=error msg=', "", words)
     words = " ".join(words.replace("|", "\\|").replace("<", "&lt;").split())
-    words = words.removeprefix("AssertionError: ")
+    words = re.sub(r" \(\w+\.py:\d+\)$", "", words.removeprefix("AssertionError: "))
     return words if len(words) <= LONGEST else words[: LONGEST - 3] + "..."
 
 
