@@ -236,7 +236,9 @@ class Creation(shared.Run):
         from pyoci.host import systemd
 
         assert self.plan.cgroup
+        assert self.directory
         systemd.start(self.plan.cgroup, pid)
+        self.directory.save(self.record)
         _step("scope")
         cgroup_make.create(self.plan.cgroup)
         _step("cgroup")

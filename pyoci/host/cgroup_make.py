@@ -68,8 +68,6 @@ def create(plan: CgroupPlan) -> None:
 
         bpf.attach_device_program(plan.dirs[""], plan.program)
     apply([write for write in plan.writes if not write.late])
-    if plan.owner > 0 and "" in plan.dirs:
-        delegate(plan.dirs[""], plan.owner)
 
 
 def delegate(directory: str, uid: int, listed: str = DELEGATE) -> None:
@@ -95,8 +93,14 @@ def delegate(directory: str, uid: int, listed: str = DELEGATE) -> None:
 
 
 def apply_late(plan: CgroupPlan) -> None:
-    """Write what had to wait for init to be in the cgroup.  Raises errors.SetupError."""
+    """What had to wait for init to be in the cgroup: limits that it could not be born under, and the cgroup's owner,
+    since root of another user namespace owns the cgroup then, but not those above it, and may not enter.
+
+    Raises errors.SetupError.
+    """
     apply([write for write in plan.writes if write.late])
+    if plan.owner > 0 and "" in plan.dirs:
+        delegate(plan.dirs[""], plan.owner)
 
 
 def _shared(plan: CgroupPlan, directory: str) -> list[str]:
@@ -139,10 +143,14 @@ def _enable(parent: str, controllers: tuple[str, ...]) -> None:
     """Hand controllers to the children of a v2 cgroup.
 
     All at once, or one by one: which of them are missing shows when a setting needs one (its file is not there).
+    Not below a cgroup with processes: it could only hand out those controllers that count threads, and would become
+    a threaded domain by that, in whose children no process can be.
     """
     file = f"{parent}/cgroup.subtree_control"
     enabled = cgroupfs.read(file).decode().split()
     missing = [f"+{name}" for name in controllers if name not in enabled]
+    if missing and _occupied(parent):
+        return
     for text in [" ".join(missing), *missing] if missing else []:
         try:
             cgroupfs.write(file, text)
@@ -150,6 +158,15 @@ def _enable(parent: str, controllers: tuple[str, ...]) -> None:
             continue
         if text == " ".join(missing):
             break
+
+
+def _occupied(directory: str) -> bool:
+    if not kernel.exists(f"{directory}/cgroup.type"):  # the root: there processes are allowed
+        return False
+    try:
+        return bool(cgroupfs.read(f"{directory}/cgroup.procs"))
+    except OSError:  # threaded
+        return True
 
 
 def _inherit_cpuset(directory: str, top: str) -> None:

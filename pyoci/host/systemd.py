@@ -43,12 +43,16 @@ def root(user: bool) -> str:
 
 
 def start(plan: CgroupPlan, pid: int) -> None:
-    """Start the scope with the process in it.  Raises errors.SetupError with what systemd says."""
+    """Start the scope with the process in it.  Raises errors.SetupError with what systemd says.
+
+    plan.record tells of the scope from here on, and not before: one of that name may be somebody else's.
+    """
     unit = plan.unit
     assert unit
     properties: list[tuple[str, tuple[str, Any]]] = [*unit.properties.items(), ("PIDs", ("au", [pid]))]
     with Bus(unit.user) as bus:
         bus.job(unit.name, "StartTransientUnit", "ssa(sv)a(sa(sv))", (unit.name, "fail", properties, []))
+    plan.record["systemd"] = {"unit": unit.name, "user": unit.user}
     _check_place(plan, pid)
 
 

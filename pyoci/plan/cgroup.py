@@ -82,7 +82,7 @@ class CgroupPlan:
     unit:     systemd.Unit or None, the scope that systemd makes for it; then init enters when it is there already
     record:   dict, JSON-able facts for state.json, all that host.cgroup needs later: version and dirs as here,
               mount (of v2, or ""), keep: list of the directories that were there before create and stay,
-              systemd: {"unit": name, "user": bool}, where there is a scope
+              systemd: {"unit": name, "user": bool}, once systemd has made the scope
     """
 
     __slots__ = (
@@ -145,7 +145,6 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> CgroupPlan |
     plan = CgroupPlan(version, path, *_dirs(path, facts))
     if unit:
         plan.unit = unit
-        plan.record["systemd"] = {"unit": unit.name, "user": unit.user}
     plan.enable = facts.cgroup_controllers
     plan.writes = settings(plan.record, resources, facts.cgroup_controllers)
     asked = bool(unit or linux.get("cgroupsPath") or plan.writes)

@@ -27,6 +27,16 @@ ANNOTATION = "org.systemd.property."
 RESERVED = frozenset(("PIDs", "PIDFDs", "Slice", "Delegate", "DelegateSubgroup"))
 NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")
 NAME_LONGEST = 255
+# v2 files whose value a property has in the same unit; where it is "max" or a plain number
+UNIFIED = {
+    "cpu.weight": "CPUWeight",
+    "memory.high": "MemoryHigh",
+    "memory.low": "MemoryLow",
+    "memory.max": "MemoryMax",
+    "memory.min": "MemoryMin",
+    "memory.swap.max": "MemorySwapMax",
+    "pids.max": "TasksMax",
+}
 ROUND_QUOTA = 10000  # microseconds per second: systemd takes whole percents
 BUS_HINT = "the form is SLICE:PREFIX:NAME, as in system.slice:pyoci:web; or leave out --systemd-cgroup"
 
@@ -130,6 +140,10 @@ def resources(wanted: dict[str, Any], version: int) -> Properties:
     limit = (wanted.get("pids") or {}).get("limit")
     if limit:  # systemd has no TasksMax=0: the file has
         properties["TasksMax"] = ("t", _limit(limit))
+    for file, text in (wanted.get("unified") or {}).items() if version == 2 else ():
+        value = text.strip()
+        if file in UNIFIED and (value == "max" or (value.isdecimal() and int(value) > 0)):
+            properties[UNIFIED[file]] = ("t", INFINITY if value == "max" else int(value))
     return properties
 
 

@@ -568,6 +568,7 @@ def test_v2_ownership_is_part_of_create(make: Maker) -> None:
     plan.owner = 4713
     cgroup_make.check(plan)
     cgroup_make.create(plan)
+    cgroup_make.apply_late(plan)
     try:
         assert os.stat(plan.dirs[""]).st_uid == 4713
     finally:

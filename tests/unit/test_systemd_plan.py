@@ -64,7 +64,8 @@ def test_scope_in_its_slice(path: str | None, below: str, unit: str) -> None:
     assert made.unit.name == unit
     assert made.path == f"{below}/{unit}"
     assert made.dirs == {"": f"/cg{below}/{unit}"}
-    assert made.record["systemd"] == {"unit": unit, "user": False}
+    assert not made.unit.user
+    assert "systemd" not in made.record  # systemd has made nothing yet
     assert not made.optional
 
 
@@ -72,7 +73,8 @@ def test_scope_in_its_slice(path: str | None, below: str, unit: str) -> None:
 def test_without_root_rights_the_users_systemd_is_asked(who: dict[str, Any]) -> None:
     made = plan(None, systemd_root=USER_ROOT, **who)
     assert made.path == f"{USER_ROOT}/user.slice/pyoci-c1.scope"
-    assert made.record["systemd"]["user"]
+    assert made.unit
+    assert made.unit.user
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,8 @@ def test_init_enters_no_cgroup_that_is_not_there_yet() -> None:
 
 def test_delete_is_left_to_python() -> None:
     """The scope is systemd's to end."""
-    record = {"pid": 1, "start": 1, "process": True, "hooks": {}, "cgroup": plan().record}
+    scope = {**plan().record, "systemd": {"unit": "x.scope", "user": False}}
+    record = {"pid": 1, "start": 1, "process": True, "hooks": {}, "cgroup": scope}
     document = {"ociVersion": "1.0.0", "id": "c1", "status": "stopped", "pid": 0}
     made = [op.num("verb") for op in verbs.make(record, document, ()) if op.name == "verb"]
     assert verbs.VERBS["delete"] not in made
@@ -132,6 +135,11 @@ def test_delete_is_left_to_python() -> None:
         ({"pids": {"limit": 5}}, {"TasksMax": ("t", 5)}),
         ({"pids": {"limit": -1}}, {"TasksMax": ("t", INFINITY)}),
         ({"pids": {"limit": 0}}, {}),
+        (
+            {"unified": {"memory.high": "77", "pids.max": "max", "cpu.weight": "5", "io.max": "x", "memory.min": "1M"}},
+            {"MemoryHigh": ("t", 77), "TasksMax": ("t", INFINITY), "CPUWeight": ("t", 5)},
+        ),
+        ({"memory": {"limit": 5}, "unified": {"memory.max": "6\n"}}, {"MemoryMax": ("t", 6)}),
     ],
 )
 def test_resources(resources: dict[str, Any], expected: dict[str, Any]) -> None:
