@@ -62,7 +62,18 @@ def version(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def make() -> Iterator[Maker]:
+def handed_down() -> Iterator[None]:
+    """What the top of the v2 tree hands down is the machine's: on a hybrid one other runtimes mount it as v1."""
+    file = f"{host_facts.read().cgroup_unified}/cgroup.subtree_control"
+    before = cgroupfs.read(file).split() if os.path.exists(file) else []
+    yield
+    for name in cgroupfs.read(file).split() if os.path.exists(file) else []:
+        if name not in before:
+            cgroupfs.write(file, f"-{name.decode()}")
+
+
+@pytest.fixture
+def make(handed_down: None) -> Iterator[Maker]:
     """Plan, check and create a cgroup /NAME/LEAF; destroyed with its parent after the test."""
     plans: list[CgroupPlan] = []
 
