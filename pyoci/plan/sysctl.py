@@ -58,7 +58,7 @@ def path_of(key: str, where: str) -> str:
     other one stands for itself ("net.ipv4.conf.eth0/1.forwarding" is of eth0.1)."""
     dot, slash = key.find("."), key.find("/")
     path = key if slash >= 0 and (dot < 0 or slash < dot) else key.translate(_SWAP)
-    if any(part in ("", ".", "..") for part in path.split("/")):
+    if not path.isprintable() or any(part in ("", ".", "..") for part in path.split("/")):
         raise errors.InvalidConfig(f"{key!r} is no sysctl", where=where)
     return path
 

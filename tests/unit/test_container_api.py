@@ -184,7 +184,7 @@ def test_list(make: Callable[..., Fake], tmp_path: Path) -> None:
         ("a", "stopped"),
         ("b", "running"),
         ("c", "stopped"),
-        ("d", "stopped"),
+        ("d", "damaged"),
     ]
     assert {s["owner"] for s in states} == {Path(tmp_path).owner()}
     assert damaged.init.poll() is None
