@@ -28,6 +28,11 @@ def mount(source: Path | str, target: Path | str, fstype: str = "", flags: int =
     _checked(libc.mount(*words, flags, data.encode() or None), f"mount {target}")
 
 
+def umount(target: Path) -> None:
+    """umount2(2), also of what is in use: nothing of it is seen outside of this namespace."""
+    _checked(libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
+
+
 def enter() -> None:
     """A private mount namespace, and this process as subreaper.  Needs root; raises OSError."""
     _checked(libc.unshare(CLONE_NEWNS), "unshare")
