@@ -37,6 +37,14 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+def read_all(fd: int) -> bytes:
+    """What is left to read of a file whose size is not known before, as those of the kernel.  Raises OSError."""
+    parts = []
+    while part := posix.read(fd, 65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
 def split(path: str) -> tuple[str, str]:
     """os.path.split."""
     head, slash, tail = path.rpartition("/")

@@ -20,10 +20,7 @@ def read(file: str, dir_fd: int | None = None) -> bytes:
     """All of a small kernel file.  Raises OSError."""
     fd = kernel.open(file, kernel.O_RDONLY | kernel.O_CLOEXEC, dir_fd=dir_fd)
     try:
-        parts = []
-        while part := kernel.read(fd, 65536):
-            parts.append(part)
-        return b"".join(parts)
+        return kernel.read_all(fd)
     finally:
         kernel.close(fd)
 

@@ -92,10 +92,7 @@ def _read(path: str) -> bytes:
     try:
         fd = kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC)
         try:
-            parts = []
-            while part := kernel.read(fd, 65536):
-                parts.append(part)
-            return b"".join(parts)
+            return kernel.read_all(fd)
         finally:
             kernel.close(fd)
     except OSError as error:

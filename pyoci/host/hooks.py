@@ -90,9 +90,7 @@ def _had(name: str) -> bool:
     """Whether this process was started with that variable."""
     fd = kernel.open("/proc/self/environ", kernel.O_RDONLY | kernel.O_CLOEXEC)
     try:
-        data = b""
-        while part := kernel.read(fd, 1 << 17):
-            data += part
+        data = kernel.read_all(fd)
     finally:
         kernel.close(fd)
     return f"\0{name}=".encode() in b"\0" + data

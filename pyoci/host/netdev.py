@@ -101,9 +101,7 @@ def _names(pid: int) -> set[str]:
     """The network devices that process pid sees: proc(5)."""
     fd = kernel.open(f"/proc/{pid}/net/dev", kernel.O_RDONLY | kernel.O_CLOEXEC)
     try:
-        data = b""
-        while part := kernel.read(fd, 1 << 16):
-            data += part
+        data = kernel.read_all(fd)
     finally:
         kernel.close(fd)
     lines = data.decode("utf-8", "surrogateescape").splitlines()[2:]

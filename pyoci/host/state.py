@@ -156,10 +156,7 @@ class Directory:
         """A file's content.  Raises FileNotFoundError, errors.SetupError."""
         fd = kernel.open(name, kernel.O_RDONLY | kernel.O_NOFOLLOW | kernel.O_CLOEXEC, dir_fd=self.fd)
         try:
-            parts = []
-            while part := kernel.read(fd, 1 << 20):
-                parts.append(part)
-            return b"".join(parts)
+            return kernel.read_all(fd)
         finally:
             kernel.close(fd)
 
