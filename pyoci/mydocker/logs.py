@@ -73,6 +73,13 @@ class Log:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
+        self.fd = -1  # the file that is followed; held open, so that its inode number is given to no other
+
+    def close(self) -> None:
+        """Follow no longer."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
 
     # -- what is there --------------------------------------------------------------------------
 
@@ -86,8 +93,8 @@ class Log:
             else:
                 yield from _last(files, tail)
         finally:
-            self.position = os.lseek(files[-1], 0, os.SEEK_CUR) if files else 0
-            self.inode = os.fstat(files[-1]).st_ino if files else 0
+            self.close()
+            self.fd = files.pop() if files else -1
             for fd in files:
                 os.close(fd)
 
@@ -96,10 +103,14 @@ class Log:
         if not os.path.isdir(self.directory):
             return []
         with self._unchanging():
-            numbers = sorted(
-                (_number(path) for path in glob.glob(logwriter.path_of(self.directory, 0) + "*")), reverse=True
-            )
-            return [os.open(logwriter.path_of(self.directory, n), os.O_RDONLY | os.O_CLOEXEC) for n in numbers]
+            return [self._open(number) for number in sorted(self._numbers(), reverse=True)]
+
+    def _open(self, number: int) -> int:
+        return os.open(logwriter.path_of(self.directory, number), os.O_RDONLY | os.O_CLOEXEC)
+
+    def _numbers(self) -> list[int]:
+        """Of the files there are: 0 is written to, the highest is the oldest."""
+        return [_number(path) for path in glob.glob(logwriter.path_of(self.directory, 0) + "*")]
 
     def _unchanging(self) -> _Shared:
         return _Shared(f"{self.directory}/lock")
@@ -120,40 +131,36 @@ class Log:
                     watch.wait(_LOOK)
         finally:
             watch.close()
+            self.close()
 
     def _new_lines(self) -> Iterator[bytes]:
         """Whole lines since the last call; the files in between when there was more than one rotation."""
         while True:
             with self._unchanging():
-                paths = {os.stat(path).st_ino: path for path in glob.glob(logwriter.path_of(self.directory, 0) + "*")}
-                path = paths.get(self.inode)
-                if path is None:  # rotated away altogether: on with the oldest that is left
-                    self.position = 0
-                    path = max(paths.values(), key=_number, default="")
-                if not path:
-                    return
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                number = _number(path)
-            try:
-                self.inode = os.fstat(fd).st_ino
-                os.lseek(fd, self.position, os.SEEK_SET)
-                for line in _lines(fd):
-                    self.position += len(line)
-                    yield line
-            finally:
-                os.close(fd)
-            if number == 0:
+                written_to = self._place() == 0  # asked before reading: any other is never written to again
+            if self.fd >= 0:
+                yield from _lines(self.fd)
+            if written_to or not self._step():
                 return
-            self._step(number)
 
-    def _step(self, number: int) -> None:
-        """On to the file after the one that was read to its end."""
+    def _place(self) -> int | None:
+        """The number of the file that is followed; None: there is none, or it was rotated away altogether."""
+        if self.fd < 0:
+            return None
+        places = {os.stat(logwriter.path_of(self.directory, number)).st_ino: number for number in self._numbers()}
+        return places.get(os.fstat(self.fd).st_ino)
+
+    def _step(self) -> bool:
+        """On to the file after the one that was read to its end, or the oldest that is left; False: there is none."""
         with self._unchanging():
-            for candidate in glob.glob(logwriter.path_of(self.directory, 0) + "*"):
-                if os.stat(candidate).st_ino == self.inode:
-                    number = _number(candidate)
-            self.inode = os.stat(logwriter.path_of(self.directory, number - 1)).st_ino
-            self.position = 0
+            place = self._place()
+            following = max(self._numbers(), default=None) if place is None else place - 1
+            if following is None:
+                return False
+            fd = self._open(following)
+        self.close()
+        self.fd = fd
+        return True
 
     def drained(self, timeout: float) -> bool:
         """Whether nobody writes any more; waits up to timeout seconds for that."""
