@@ -55,7 +55,7 @@ run: build ## show a bundle's whole life, command by command
 web: build $(VENV)/stamp ## show mydocker: a web server with a published port and a limit of memory
 	@bundles/run-web
 
-test: build build/apt-test $(VENV)/stamp ## every test (PYTEST_ARGS= chooses)
+test: build build/nsexec-asan build/apt-test $(VENV)/stamp ## every test (PYTEST_ARGS= chooses)
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 test-teeth: build build/apt-test $(VENV)/stamp ## take every defence out once: its test must fail (TEETH= chooses)
@@ -94,7 +94,7 @@ conformance: build build/apt-test $(VENV)/stamp ## the spec's 159 rows on pyoci,
 plans: ## rewrite the golden plans in bundles/: the diff is the review
 	$(PYTHON) -m tests.golden --update
 
-build: build/nsexec build/mydocker build/nsexec-asan build/image ## compile libexec/ into build/
+build: build/nsexec build/mydocker build/image ## compile libexec/ into build/
 
 venv: $(VENV)/stamp ## the virtual environment of the developer's tools
 

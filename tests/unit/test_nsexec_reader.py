@@ -39,7 +39,7 @@ def check(data: bytes) -> tuple[int, str]:
 @pytest.fixture(autouse=True)
 def _built() -> None:
     if not NSEXEC.exists():
-        pytest.skip("build/nsexec-asan is not built: make build")
+        pytest.skip("build/nsexec-asan is not built: make test")
 
 
 def refused(data: bytes) -> bool:
