@@ -47,6 +47,8 @@ else:
 # kinds of messages
 PLAN, GO = 1, 2
 ERROR, SYNC, FORKED, CONSOLE, READY, WARN, HOOK_FAILED, LISTENER = 16, 17, 18, 19, 20, 21, 22, 23
+# kind of message -> the operation that sends it, once
+_SENDERS = {SYNC: "sync", FORKED: "fork", CONSOLE: "console", READY: "ready", LISTENER: "seccomp"}
 
 HEADER = struct.Struct("<IIq")  # kind, op, value
 _LONGEST = 4096
@@ -155,10 +157,11 @@ class Runner:
     warnings: what nsexec warned of, in words
     """
 
-    __slots__ = ("_plan", "_sock", "pid", "spawned", "warnings")
+    __slots__ = ("_at", "_plan", "_sock", "pid", "spawned", "warnings")
 
     def __init__(self, plan: Sequence[ops.Op]) -> None:
         self._plan = plan
+        self._at = -1  # the operation that asked us for something last
         self._sock: _socket.socket | None = None
         self.pid = 0
         self.spawned = 0
@@ -196,6 +199,7 @@ class Runner:
         Raises errors.SetupError or errors.HookError with what failed, and whatever host raises.
         """
         while message := self._receive():
+            self._check(message)
             if message.kind == SYNC:
                 host.sync(message.value)
                 self._send(GO)
@@ -205,7 +209,7 @@ class Runner:
                 if message.text == "outside":
                     host.outside(self.pid)
                 self._send(GO)
-            elif message.kind == CONSOLE and message.fd >= 0:
+            elif message.kind == CONSOLE:
                 host.console(message.fd)
             elif message.kind == READY and self.notifies():  # it still has to load its profile: LISTENER
                 self._send(GO)
@@ -293,9 +297,23 @@ class Runner:
         self.reap_spawned()  # an exec forks twice: into the cgroups, and into the pid namespace
         self.spawned, self.pid = self.pid, pid
 
-    def _word(self, message: Message) -> errors.Error:
-        if message.fd >= 0:
+    def _check(self, message: Message) -> None:
+        """Refuse what the plan has no operation for, or not any more.
+
+        Who may trace a joining process (CAP_SYS_PTRACE, no user namespace) can take its socket, and by then every
+        fork is done: it cannot give us a process of the host for the one that we made, which `abort` would kill.
+        """
+        wanted = message.fd >= 0 if message.kind == CONSOLE else len(self.warnings) <= len(self._plan)
+        name = _SENDERS.get(message.kind)
+        if name:
+            wanted &= self._at < message.op < len(self._plan) and self._plan[message.op].name == name
+            self._at = message.op
+        if message.fd >= 0 and not (wanted and message.kind == CONSOLE):
             kernel.close(message.fd)
+        if not wanted:
+            raise errors.SetupError(f"nsexec is not understood: message of kind {message.kind} at {message.op}")
+
+    def _word(self, message: Message) -> errors.Error:
         if message.kind == ERROR:
             return words.failure(self._plan, message.op, message.value, message.text)
         if message.kind == HOOK_FAILED:

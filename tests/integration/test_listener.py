@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import Box, pyoci_only
+from tests.integration.harness import Box, pyoci_only, until
 from tests.integration.test_rootless import User, user
 from tests.integration.test_seccomp import profile, rule
 
@@ -72,6 +72,12 @@ class Agent:
         self.states.append(json.loads(data))
         self.listeners += fds
 
+    def seen(self, number: int) -> list[dict[str, Any]]:
+        """So many states: the runtime has sent them, the thread may still be reading."""
+        until(lambda: len(self.states) >= number, f"{number} states", 20)
+        assert len(self.states) == number
+        return self.states
+
     def answer(self, fd: int) -> None:
         room = bytearray(NOTIF.size)
         try:
@@ -113,7 +119,7 @@ def test_create_hands_the_listener_over(box: Box, agent: Agent) -> None:
     box.config["annotations"] = {"a": "b"}
     box.script("mkdir /x 2>&1; test -d /x && echo there; exit 7")
     box.create()
-    (state,) = agent.states
+    (state,) = agent.seen(1)
     assert agent.counts == [1]
     assert state["fds"] == ["seccompFd"]
     assert state["ociVersion"].startswith("1.")
@@ -131,7 +137,7 @@ def test_no_metadata_no_key(box: Box, agent: Agent) -> None:
     """S07"""
     notify(box, agent, "mkdir")
     box.run()
-    assert "metadata" not in agent.states[0]
+    assert "metadata" not in agent.seen(1)[0]
 
 
 def test_exec_hands_over_its_own(box: Box, agent: Agent) -> None:
@@ -140,7 +146,7 @@ def test_exec_hands_over_its_own(box: Box, agent: Agent) -> None:
     box.up()
     result = box.exec("mkdir", "/x", check=False)
     assert "Numerical argument" in result.err
-    first, second = agent.states
+    first, second = agent.seen(2)
     assert second["pid"] not in (0, first["pid"])
     assert (second["state"]["status"], second["state"]["pid"]) == ("running", box.pid)
     assert agent.counts == [1, 1]
@@ -158,7 +164,7 @@ def test_whatever_the_rights(box: Box, agent: Agent, nnp: bool, user: bool) -> N
     box.args("sleep", "100")
     box.up()
     assert "Numerical argument" in box.exec("mkdir", "/tmp/x", check=False).err
-    assert len(agent.states) == 2
+    assert agent.seen(2)
 
 
 def test_calls_of_the_runtime_itself(box: Box, agent: Agent) -> None:
@@ -250,7 +256,7 @@ def test_as_an_ordinary_user(user: User, agent: Agent) -> None:
     agent.path.chmod(0o777)
     notify(user.box, agent, "mkdir")
     assert "Numerical argument" in user.run("sh", "-c", "mkdir /tmp/x 2>&1; true")
-    assert len(agent.states) == 1
+    assert agent.seen(1)
 
 
 def test_filter_by_annotation(box: Box) -> None:

@@ -36,6 +36,14 @@ PLAN = [
     op("ready"),
     op("exec", "prog", argc=1),
 ]
+CREATE_PLAN = [
+    op("mount", "proc", "proc", "/proc", "", where="/mounts/0", flags=2),
+    op("sync", sync=ops.SYNC_MAPS),
+    op("fork"),
+    op("console"),
+    op("ready"),
+    op("exec", "prog", argc=1),
+]
 EXEC_PLAN = [op("lookup", "/bin/sh", ""), op("exec", "sh", "-c", "exit 3", argc=3)]
 
 
@@ -114,23 +122,33 @@ def peer() -> Iterator[Peer]:
     made.sock.close()
 
 
+@pytest.fixture
+def creating() -> Iterator[Peer]:
+    """A peer whose plan has an operation for every message; index 1 to 4 of CREATE_PLAN."""
+    made = Peer(CREATE_PLAN)
+    yield made
+    made.runner.abort()
+    made.sock.close()
+
+
 # -- the protocol -----------------------------------------------------------------------------
 
 
-def test_a_whole_create(peer: Peer) -> None:
+def test_a_whole_create(creating: Peer) -> None:
     """Each message reaches its handler, and is answered with GO when it asks for an answer."""
+    peer = creating
     init = peer.child()
     first = peer.runner.pid
 
     def script() -> None:
         read, write = os.pipe()
-        peer.say(nsexec.SYNC, 0, ops.SYNC_MAPS)
+        peer.say(nsexec.SYNC, 1, ops.SYNC_MAPS)
         assert peer.hear()[0] == nsexec.GO
-        peer.say(nsexec.FORKED, 0, init, "outside")
+        peer.say(nsexec.FORKED, 2, init, "outside")
         assert peer.hear()[0] == nsexec.GO
-        peer.say(nsexec.CONSOLE, fds=[read])
+        peer.say(nsexec.CONSOLE, 3, fds=[read])
         peer.say(nsexec.WARN, 0, errno.EPERM)
-        peer.say(nsexec.READY)
+        peer.say(nsexec.READY, 4)
         assert peer.hear()[0] == nsexec.GO
         os.close(read)
         os.close(write)
@@ -151,7 +169,8 @@ def test_a_whole_create(peer: Peer) -> None:
 HINT = "; hint: in a user namespace proc, sysfs and mqueue need their own pid, network, ipc namespace"
 
 
-def test_go_only_after_the_host_has_acted(peer: Peer) -> None:
+def test_go_only_after_the_host_has_acted(creating: Peer) -> None:
+    peer = creating
     order: list[str] = []
 
     class Slow(Host):
@@ -160,10 +179,10 @@ def test_go_only_after_the_host_has_acted(peer: Peer) -> None:
             order.append("acted")
 
     def script() -> None:
-        peer.say(nsexec.FORKED, 0, pid)
+        peer.say(nsexec.FORKED, 2, pid)
         peer.hear()
         order.append("go")
-        peer.say(nsexec.READY)
+        peer.say(nsexec.READY, 4)
 
     pid = peer.child()
     peer.play(script, Slow())
@@ -197,9 +216,44 @@ def test_what_is_not_understood(peer: Peer, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("pid", [0, 1, -1])
-def test_forked_what_is_no_child(peer: Peer, pid: int) -> None:
+def test_forked_what_is_no_child(creating: Peer, pid: int) -> None:
     with pytest.raises(errors.SetupError, match="nsexec is not understood"):
-        peer.play(lambda: peer.say(nsexec.FORKED, 0, pid), Host())
+        creating.play(lambda: creating.say(nsexec.FORKED, 2, pid), Host())
+
+
+@pytest.mark.parametrize(
+    "kind", [nsexec.SYNC, nsexec.FORKED, nsexec.CONSOLE, nsexec.LISTENER, nsexec.WARN, nsexec.ERROR]
+)
+@pytest.mark.parametrize("index", [0, 2, 3, 4, 2**32 - 1])
+def test_a_stolen_socket(creating: Peer, kind: int, index: int) -> None:
+    """SECURITY 10: after the last fork nobody names another process, asks for a step again, or leaves descriptors."""
+    bystander, child = creating.child(), creating.child()
+    before = len(os.listdir("/proc/self/fd"))
+    read, write = os.pipe()
+
+    def script() -> None:
+        creating.say(nsexec.FORKED, 2, child)
+        creating.hear()
+        creating.say(kind, index, bystander, fds=[read])
+        for _ in range(30):  # more than there are operations: it does not collect what is said for ever
+            try:
+                creating.say(nsexec.WARN, 0, errno.EPERM, fds=[read])
+            except BrokenPipeError:
+                break
+
+    host = Host()
+    with pytest.raises(errors.SetupError):
+        creating.play(script, host)
+    creating.runner.abort()
+    os.close(read)
+    os.close(write)
+    assert host.calls[0] == ("forked", child)
+    assert ("forked", bystander) not in host.calls
+    assert ("sync", bystander) not in host.calls
+    assert len(os.listdir("/proc/self/fd")) == before - 2  # the two ends of the socket
+    assert os.waitpid(bystander, os.WNOHANG) == (0, 0), "a process that is not ours to end was killed"
+    os.kill(bystander, signal.SIGKILL)
+    os.waitpid(bystander, 0)
 
 
 def test_unasked_descriptors_are_closed(peer: Peer) -> None:
@@ -212,13 +266,15 @@ def test_unasked_descriptors_are_closed(peer: Peer) -> None:
     assert len(os.listdir("/proc/self/fd")) == before - 2  # the two ends of the socket
 
 
-def test_an_exception_of_the_host_ends_the_run(peer: Peer) -> None:
+def test_an_exception_of_the_host_ends_the_run(creating: Peer) -> None:
+    peer = creating
+
     class Broken(Host):
         def sync(self, what: int) -> None:
             raise errors.HookError("on purpose")
 
     def script() -> None:
-        peer.say(nsexec.SYNC, 0, ops.SYNC_HOOKS)
+        peer.say(nsexec.SYNC, 1, ops.SYNC_HOOKS)
         assert peer.sock.recv(4096) == b""  # no GO: the socket is closed, which is what makes nsexec give up
 
     with pytest.raises(errors.HookError, match="on purpose"):
