@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from conformance import machine
+from conformance.machine import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# seconds one runtime command may take; more for an emulated machine
-TIMEOUT = float(os.environ.get("CONFORMANCE_TIMEOUT", "20"))
 APPLETS = (
     "[ cat chmod chown cp cut df dd echo env expr false find grep head id ionice ip kill ln ls mkdir mknod mount "
     "mv od printf pwd readlink renice rm sed sh sleep sort stat stty tail test touch tr true tty umount uname wc "
@@ -317,7 +316,7 @@ class Box:
         """Run the runtime with this state root; a command that hangs fails the check."""
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         options.update(popen)
-        timeout = options.pop("timeout", TIMEOUT)
+        timeout = options.pop("timeout", 20) * machine.SLOW
         argv = [*options.pop("prefix", ()), *self.suite.runtime, "--root", str(self.state_root), *self.options, *args]
         try:
             done = subprocess.run(argv, text=True, timeout=timeout, check=False, **options)
@@ -526,7 +525,7 @@ def read_all(fd: int, timeout: float = 5.0) -> str:
     import select
 
     seen = b""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * machine.SLOW
     while True:
         ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:

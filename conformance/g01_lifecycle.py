@@ -215,6 +215,16 @@ def kill_numbers(box: Box) -> None:
 
 
 @check("L10")
+def kill_created(box: Box) -> None:
+    """Kill reaches a container that is created and not started."""
+    box.create()
+    pid = box.pid
+    box.kill("KILL")
+    same(machine.wait_for(pid, 5), -signal.SIGKILL, "how kill ended the created container")
+    holds(machine.until(lambda: box.status == "stopped"), "it is not stopped")
+
+
+@check("L10")
 def kill_errors(box: Box) -> None:
     """Kill of what is stopped or not there, or without id, is an error."""
     box.up()
@@ -328,14 +338,14 @@ def extra_states(box: Box) -> None:
 @check("L17")
 def hook_pid(box: Box) -> None:
     """Pid of a hook's state: the runtime's view outside, the container's view inside."""
-    files = {kind: box.dir / kind for kind in ("createRuntime", "createContainer", "poststart")}
+    files = {kind: box.dir / kind for kind in ("prestart", "createRuntime", "createContainer", "poststart")}
     for kind, file in files.items():
         box.shell_hook(kind, f"cat >{file}")
     box.bind("/mnt", box.dir)
     box.shell_hook("startContainer", "cat >/mnt/startContainer")
     pid = box.up()
     found = {kind: json.loads((box.dir / kind).read_text())["pid"] for kind in (*files, "startContainer")}
-    wanted = {"createRuntime": pid, "createContainer": 1, "poststart": pid, "startContainer": 1}
+    wanted = {"prestart": pid, "createRuntime": pid, "createContainer": 1, "poststart": pid, "startContainer": 1}
     same(found, wanted, "pid in the state of each hook")
 
 
@@ -486,7 +496,7 @@ def extra_fds(box: Box) -> None:
     words = " ".join(f"'{word}'" for word in argv)
     box.made.append(box.id)
     done = subprocess.run(
-        ["sh", "-c", f"{words} 3<{box.dir}/given"], capture_output=True, text=True, timeout=20, check=False
+        ["sh", "-c", f"{words} 3<{box.dir}/given"], capture_output=True, text=True, timeout=machine.TIMEOUT, check=False
     )
     same(done.stdout, "walnut", f"what descriptor 3 holds ({done.stderr[-200:]})")
 

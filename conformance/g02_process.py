@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -147,13 +148,34 @@ def duplicate_rlimits(box: Box) -> None:
     box.refused("RLIMIT_NOFILE twice")
 
 
-@check("P08")
-def apparmor(box: Box) -> None:
-    """The program runs under the profile."""
+def apparmor_profile(box: Box, name: str, *options: str) -> None:
+    """Load a profile under which all but writing to /tmp/denied is allowed, or remove it (options).  Raises Skip."""
     if not machine.lsm("apparmor"):
         raise Skip("this kernel has no AppArmor")
-    box.process["apparmorProfile"] = "unconfined"
-    has(box.output("cat", "/proc/self/attr/current"), "unconfined", "the profile")
+    if not shutil.which("apparmor_parser"):
+        raise Skip("there is no apparmor_parser to load a profile with")
+    rules = "file, capability, network, mount, umount, signal, ptrace, unix, deny /tmp/denied w,"
+    text = f"profile {name} flags=(attach_disconnected) {{ {rules} }}\n"
+    subprocess.run(["apparmor_parser", *options, "--skip-cache"], input=text, text=True, check=True)
+
+
+@check("P08")
+def apparmor(box: Box) -> None:
+    """The program runs under the profile, and so does exec; one that is not loaded is an error."""
+    name = box.id
+    apparmor_profile(box, name, "--replace")
+    try:
+        box.process["apparmorProfile"] = name
+        box.script("cat /proc/self/attr/current; : >/tmp/denied || echo denied; exec sleep 100")
+        box.up()
+        holds(machine.until(lambda: "denied" in box.logs()), f"what the program says: {box.logs()!r}")
+        has(box.logs(), f"{name} (enforce)", "the profile of the program")
+        has(box.exec("cat", "/proc/self/attr/current").out, f"{name} (enforce)", "the profile of exec")
+        box.rt("delete", "--force", box.id)
+        box.process["apparmorProfile"] = f"{name}-nosuch"
+        box.refused("a profile that is not loaded")
+    finally:
+        apparmor_profile(box, name, "--remove")
 
 
 SETS = {
@@ -205,20 +227,25 @@ def capabilities_of_root(box: Box) -> None:
 
 @check("P10")
 def unknown_capability(box: Box) -> None:
-    """A capability nobody knows does not fail create, and the others are granted."""
+    """A capability nobody knows is a warning, and the others are granted."""
     box.process["capabilities"] = {k: ["CAP_KILL", "CAP_NO_SUCH"] for k in ("bounding", "effective", "permitted")}
-    same(status(box)["CapEff"], mask("CAP_KILL"), "effective set")
+    box.process["args"] = ["cat", "/proc/self/status"]
+    done = box.run()
+    same(status_of(done.out)["CapEff"], mask("CAP_KILL"), "effective set")
+    has(done.err, "CAP_NO_SUCH", "warnings")
 
 
 @check("P10")
 def ungrantable_capability(box: Box) -> None:
-    """One that the caller does not have does not fail create either."""
-    own = int(status_of(Path("/proc/self/status").read_text())["CapBnd"], 16)
-    if own & (1 << 24):
-        raise Skip("this root has every capability")
-    names = ["CAP_KILL", "CAP_SYS_RESOURCE"]
+    """So is one that the caller does not have."""
+    if not shutil.which("setpriv"):
+        raise Skip("there is no setpriv (util-linux) to be without a capability")
+    names = ["CAP_KILL", "CAP_SYS_PACCT"]
     box.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), names)
-    same(status(box)["CapEff"], mask("CAP_KILL"), "effective set")
+    box.process["args"] = ["cat", "/proc/self/status"]
+    done = box.run(prefix=("setpriv", "--bounding-set", "-sys_pacct", "--inh-caps", "-all"))
+    same(status_of(done.out)["CapEff"], mask("CAP_KILL"), "effective set")
+    has(done.err, "CAP_SYS_PACCT", "warnings")
 
 
 @check("P11")
@@ -256,8 +283,15 @@ def scheduler(box: Box) -> None:
     same(
         sched(box, policy="SCHED_OTHER", nice=3, flags=["SCHED_FLAG_RESET_ON_FORK"])[:4], [0, 3, 0, 1], "reset on fork"
     )
-    box.process["scheduler"] = {"policy": "SCHED_NOSUCH"}
-    box.refused("an unknown policy")
+    same(sched(box, policy="SCHED_OTHER", nice=4, flags=["SCHED_FLAG_KEEP_POLICY"])[:2], [0, 4], "keep policy")
+    same(sched(box, policy="SCHED_OTHER", nice=4, flags=["SCHED_FLAG_KEEP_PARAMS"])[:2], [0, 0], "keep parameters")
+    for what, value in (
+        ("an unknown policy", {"policy": "SCHED_NOSUCH"}),
+        ("a policy that Linux does not have", {"policy": "SCHED_ISO"}),
+        ("an unknown flag", {"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_NOSUCH"]}),
+    ):
+        box.process["scheduler"] = value
+        box.refused(what)
 
 
 @check("P13")
@@ -281,6 +315,9 @@ def deadline_scheduler(box: Box) -> None:
         raise Skip(f"this kernel refuses SCHED_DEADLINE to root: {os.strerror(code)}")
     found = sched(box, policy="SCHED_DEADLINE", runtime=1000000, deadline=10000000, period=20000000)
     same((found[0], found[4:]), (6, [1000000, 10000000, 20000000]), "SCHED_DEADLINE")
+    flags = ["SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN"]
+    found = sched(box, policy="SCHED_DEADLINE", runtime=1000000, deadline=10000000, period=20000000, flags=flags)
+    same(found[3], 2 | 4, "its flags")
 
 
 @check("P14")
@@ -299,8 +336,9 @@ def io_priority(box: Box) -> None:
     for name, number, priority in (("IOPRIO_CLASS_BE", 2, 6), ("IOPRIO_CLASS_RT", 1, 3), ("IOPRIO_CLASS_IDLE", 3, 0)):
         box.process["ioPriority"] = {"class": name, "priority": priority}
         same(box.output("probe", "ioprio").split(), [str(number), str(priority)], name)
-    box.process["ioPriority"] = {"class": "IOPRIO_CLASS_NOSUCH", "priority": 0}
-    box.refused("an unknown class")
+    for name, priority in (("IOPRIO_CLASS_NOSUCH", 0), ("IOPRIO_CLASS_BE", 8), ("IOPRIO_CLASS_BE", -1)):
+        box.process["ioPriority"] = {"class": name, "priority": priority}
+        box.refused(f"{name} {priority}")
 
 
 @check("P16")
@@ -311,14 +349,20 @@ def exec_affinity(box: Box) -> None:
         raise Skip("there is one processor only")
     process = copy.deepcopy(box.process)
     process["args"] = ["grep", "Cpus_allowed_list", "/proc/self/status"]
+    box.process["execCPUAffinity"] = {"initial": str(cpus[1]), "final": str(cpus[1])}
     box.up()
     free = box.exec_json(process).out.split()[1]
+    same(box.exec(*process["args"]).out.split()[1], str(cpus[1]), "processors with final in the config")
     process["execCPUAffinity"] = {"initial": str(cpus[0]), "final": str(cpus[1])}
     same(box.exec_json(process).out.split()[1], str(cpus[1]), "processors with final")
     process["execCPUAffinity"] = {"final": str(cpus[0])}
     same(box.exec_json(process).out.split()[1], str(cpus[0]), "processors with another final")
     process["execCPUAffinity"] = {}
     same(box.exec_json(process).out.split()[1], free, "processors when it is empty")
+    box.process["execCPUAffinity"] = {"initial": "walnut"}
+    other = box.another()
+    other.config["process"] = box.process
+    other.refused("an initial that is no list of processors")
 
 
 @check("P17")
@@ -379,15 +423,19 @@ def exec_inherits(box: Box) -> None:
         rlimits=[{"type": "RLIMIT_NOFILE", "soft": 321, "hard": 321}],
         noNewPrivileges=True,
         oomScoreAdj=400,
+        scheduler={"policy": "SCHED_BATCH", "nice": 3},
     )
+    box.process["user"]["umask"] = 0o027
     box.up()
     found = status_of(box.exec("cat", "/proc/self/status").out)
     same(found["Uid"].split()[0], "1000", "uid")
-    same(found["Gid"].split()[0], "1001", "gid")
+    same((found["Gid"].split()[0], found["Umask"]), ("1001", "0027"), "gid and umask")
+    holds("7" in found["Groups"].split(), f"groups are {found['Groups']}")
     same((found["CapBnd"], found["NoNewPrivs"]), (mask("CAP_KILL"), "1"), "bounding set and no_new_privs")
     same(box.exec("pwd").out, "/home/walnut\n", "cwd")
     has(box.exec("env").out, "A=b\n", "environment")
     has(" ".join(box.exec("cat", "/proc/self/limits").out.split()), "Max open files 321 321", "limits")
     same(box.exec("cat", "/proc/self/oom_score_adj").out, "400\n", "oom_score_adj")
+    same(box.exec("probe", "sched").out.split()[:2], ["3", "3"], "scheduler")
     same(box.exec("sh", "-c", "readlink /proc/self/ns/pid; readlink /proc/1/ns/pid").out.split()[0],
          os.readlink(f"/proc/{box.pid}/ns/pid"), "pid namespace")  # fmt: skip

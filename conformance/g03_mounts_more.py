@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from conformance import machine
 from conformance.box import Box, Skip, holds, mountinfo, same
@@ -16,10 +17,24 @@ def maps(inside: int, outside: int) -> dict[str, list[dict[str, int]]]:
     return {"uidMappings": entry, "gidMappings": entry}
 
 
+def mappable(box: Box) -> Path:
+    """A directory with another mount in sub, both of a file system whose owners can be mapped.  Raises Skip."""
+    if machine.idmaps(box.dir):
+        top = box.dir / "tree"
+        (top / "sub").mkdir(parents=True)
+        for path in (top, top / "sub"):
+            machine.mount(path, path, flags=machine.MS_BIND)
+        return top
+    top = tree(box)
+    if not machine.idmaps(top):
+        raise Skip("this kernel maps the owners of neither tmpfs nor what is below /tmp")
+    return top
+
+
 @check("M12")
 def idmap(box: Box) -> None:
     """idmap maps the owners of one mount, ridmap those of the tree; by the mount's own mappings."""
-    top = tree(box)
+    top = mappable(box)
     for name in ("f", "sub/f"):
         (top / name).touch()
     box.bind("/m/one", top, "rbind", "idmap", **maps(0, 1000))
@@ -31,7 +46,7 @@ def idmap(box: Box) -> None:
 @check("M12")
 def idmap_of_container(box: Box) -> None:
     """Without mappings of its own the mount has the container's."""
-    top = tree(box)
+    top = mappable(box)
     (top / "f").touch()
     (box.rootfs / "m").mkdir()
     box.userns()
@@ -98,8 +113,10 @@ def cgroup_view(box: Box) -> None:
     """The container sees its own limits at /sys/fs/cgroup."""
     box.resources["pids"] = {"limit": 123}
     box.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")
-    path = "/sys/fs/cgroup/pids.max" if machine.unified() else "/sys/fs/cgroup/pids/pids.max"
-    same(box.output("cat", path), "123\n", path)
+    if machine.unified():  # the tree that /proc/self/cgroup speaks of
+        same(box.sh("cat /sys/fs/cgroup/$(cut -d: -f3 /proc/self/cgroup)/pids.max"), "123\n", "pids.max")
+    else:
+        same(box.output("cat", "/sys/fs/cgroup/pids/pids.max"), "123\n", "pids.max")
 
 
 @check("M17")
@@ -115,6 +132,20 @@ def cgroup_mount_in_namespace(box: Box) -> None:
     cgroup_view(box)
     lines = box.output("cat", "/proc/self/cgroup").splitlines()
     same({line.split(":")[2] for line in lines if "pids" in line or machine.unified()}, {"/"}, "its own cgroup")
+
+
+@check("M17")
+def cgroup_links(box: Box) -> None:
+    """On v1 every hierarchy has its directory, and controllers that share one are links to it."""
+    if machine.unified():
+        raise Skip("this machine has cgroup v2")
+    shared = [path.name for path in machine.CGROUPS.iterdir() if path.is_symlink()]
+    box.mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
+    found = set(box.output("ls", "/sys/fs/cgroup").split())
+    wanted = {name.removeprefix("name=") for name in machine.mounted_controllers() - {"xattr"}}
+    same(wanted - found, set(), "controllers without a directory")
+    out = box.sh("".join(f"readlink /sys/fs/cgroup/{name}; " for name in shared) + "true").split()
+    same(out, [str(Path(os.readlink(machine.CGROUPS / name))) for name in shared], "where the links lead")
 
 
 @check("M17")

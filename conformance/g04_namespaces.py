@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from conformance import machine
 from conformance.box import Box, Result, holds, same
 from conformance.runner import check
 
@@ -80,6 +81,24 @@ def joined_time(box: Box) -> None:
 
 
 @check("N02")
+def joined_mount(box: Box) -> None:
+    """A mount namespace too: that of a process, which is then rooted in the container as well, and not of the host."""
+    before = machine.mounts()
+    shell = "echo ready; exec sleep 1000"
+    holder = subprocess.Popen(["unshare", "--mount", "sh", "-c", shell], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout
+        same(holder.stdout.readline(), "ready\n", "what the process with the mount namespace says")
+        space = os.readlink(f"/proc/{holder.pid}/ns/mnt")
+        box.namespace("mount", f"/proc/{holder.pid}/ns/mnt")
+        same(box.sh("readlink /proc/self/ns/mnt; cat /etc/group | head -n 1").split(), [space, "root:x:0:"], "inside")
+        same(machine.mounts(), before, "mounts of the host")
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+@check("N02")
 def wrong_paths(box: Box) -> None:
     """A relative path, or a namespace of another type, is an error."""
     box.alone(lambda b: b.namespace("network", "proc/self/ns/net"), "a relative path")
@@ -129,32 +148,33 @@ def time_offsets(box: Box) -> None:
     holds(float(out.split()[6]) > 86400 * 1000, "the clock is not shifted")
 
 
+def give_to(box: Box, uid: int) -> None:
+    """Bundle and state belong to that user."""
+    os.chown(box.dir, uid, uid)
+    for path in (box.bundle, *box.bundle.rglob("*")):
+        if path.name not in ("busybox", "probe"):  # hard links that all bundles share
+            os.lchown(path, uid, uid)
+
+
 def unprivileged(box: Box, *verb: str) -> Result:
     """The runtime as user 1000, root of a user namespace of its own, as engines call it without root."""
-    tools = box.dir / "tools"
-    os.chown(box.dir, 1000, 1000)
-    for path in (box.bundle, *box.bundle.rglob("*")):
-        if path.name not in ("busybox", "probe"):
-            os.lchown(path, 1000, 1000)
-    tools.mkdir(exist_ok=True)
+    give_to(box, 1000)
     env = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(box.dir), "HOME": str(box.dir)}
     argv = ["unshare", "--user", "--map-root-user", "--mount", "--", *box.suite.runtime]
     done = subprocess.run(
         [*argv, "--root", str(box.state_root), *verb],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, env=env,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=machine.TIMEOUT, env=env,
         user=1000, group=1000, extra_groups=[], check=False,
     )  # fmt: skip
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def own_runtime(box: Box) -> None:
-    """User 1000 must be able to reach the runtime: a checkout in root's home would not do."""
+def own_runtime(box: Box, uid: int = 1000) -> None:
+    """The user must be able to reach the runtime: a checkout in root's home would not do."""
     path = Path(box.suite.runtime[0])
     if path.is_absolute():
-        done = subprocess.run(
-            [*box.suite.runtime, "--version"], user=1000, group=1000, capture_output=True, check=False
-        )
-        same(done.returncode, 0, "exit code of --version as user 1000")
+        done = subprocess.run([*box.suite.runtime, "--version"], user=uid, group=uid, capture_output=True, check=False)
+        same(done.returncode, 0, f"exit code of --version as user {uid}")
 
 
 @check("N08")

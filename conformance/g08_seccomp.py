@@ -13,7 +13,8 @@ import threading
 from typing import Any
 
 from conformance import machine
-from conformance.box import TIMEOUT, Box, Skip, has, holds, same, status_of
+from conformance.box import Box, Skip, has, holds, same, status_of
+from conformance.machine import TIMEOUT
 from conformance.runner import check
 
 # names -> numbers on x86-64, none of which a shell uses

@@ -21,6 +21,18 @@ TOP = {
     "windows",
     "vm",
 }
+LINUX = {  # property: what it may hold, None for a list
+    "namespaces": None,
+    "capabilities": None,
+    "cgroup": {"v1", "v2", "systemd", "systemdUser", "rdma"},
+    "seccomp": {"enabled", "actions", "operators", "archs", "knownFlags", "supportedFlags"},
+    "apparmor": {"enabled"},
+    "selinux": {"enabled"},
+    "intelRdt": {"enabled", "schemata", "monitoring"},
+    "memoryPolicy": {"modes", "flags"},
+    "mountExtensions": {"idmap"},
+    "netDevices": {"enabled"},
+}
 HOOKS = {"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}
 OPTIONS = set(
     "async atime bind defaults dev diratime dirsync exec iversion lazytime loud noatime nodev nodiratime noexec "
@@ -96,6 +108,11 @@ def versions(box: Box) -> None:
         box.config["ociVersion"] = part(box, name, kind=str)
         same(box.output("echo", "x"), "x\n", f"with {name}")
     same(set(features(box)) - TOP, set(), "properties that the spec does not define")
+    found = part(box, "linux")
+    same(set(found) - set(LINUX), set(), "properties of linux that the spec does not define")
+    for name, properties in LINUX.items():
+        if properties and name in found:
+            same(set(found[name]) - properties, set(), f"properties of linux.{name} that the spec does not define")
 
 
 @check("F02")

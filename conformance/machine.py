@@ -13,10 +13,12 @@ import platform
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +29,12 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x2000, 0x4000, 0x40000, 0x100000
 MNT_DETACH = 2
 PR_SET_CHILD_SUBREAPER = 36
+# the same numbers on every architecture
+SYS_OPEN_TREE, SYS_MOUNT_SETATTR, OPEN_TREE_CLONE = 428, 442, 1
+AT_FDCWD, AT_EMPTY_PATH, MOUNT_ATTR_IDMAP = -100, 0x1000, 0x100000
+# seconds one runtime command may take; more for an emulated machine, where every other patience grows with it
+TIMEOUT = float(os.environ.get("CONFORMANCE_TIMEOUT", "20"))
+SLOW = TIMEOUT / 20
 CGROUPS = Path("/sys/fs/cgroup")
 # v1 controllers that a machine may not mount although its kernel has them
 EXTRA_CONTROLLERS = ("hugetlb", "net_cls", "net_prio")
@@ -150,6 +158,23 @@ def takes(controller_name: str, file: str, value: str) -> str:
     return ""
 
 
+def idmaps(path: Path) -> bool:
+    """Whether the kernel maps the owners of the file system at path (tmpfs: since Linux 6.3)."""
+    with subprocess.Popen(["unshare", "--user", "--map-root-user", "cat"], stdin=PIPE, stdout=PIPE) as holder:
+        assert holder.stdin and holder.stdout
+        holder.stdin.write(b"x")
+        holder.stdin.flush()
+        holder.stdout.read(1)  # it is in its namespace
+        space = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY)
+        tree = libc.syscall(SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), OPEN_TREE_CLONE)
+        attributes = struct.pack("QQQQ", MOUNT_ATTR_IDMAP, 0, 0, space)
+        result: int = libc.syscall(SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, len(attributes))
+        os.close(space)
+        if tree >= 0:
+            os.close(tree)
+    return result == 0
+
+
 def lsm(name: str) -> bool:
     """Whether a Linux security module is active."""
     roots = {"apparmor": Path("/sys/module/apparmor/parameters/enabled"), "selinux": Path("/sys/fs/selinux/enforce")}
@@ -193,13 +218,16 @@ def children() -> set[int]:
 
 
 def wait_for(pid: int, timeout: float) -> int | None:
-    """Exit code (or -signal) of a child, or of a process the runtime left to us; None when it still runs."""
+    """Exit code (or -signal) of a child, or of a process the runtime left to us; None when it still runs.
+
+    timeout: seconds, SLOW times as many.
+    """
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
     try:
-        if not select.select([fd], [], [], timeout)[0]:
+        if not select.select([fd], [], [], timeout * SLOW)[0]:
             return None
     finally:
         os.close(fd)
@@ -210,8 +238,8 @@ def wait_for(pid: int, timeout: float) -> int | None:
 
 
 def until(condition: Callable[[], Any], timeout: float = 5.0) -> bool:
-    """Wait for something that has no descriptor to wait on."""
-    deadline = time.monotonic() + timeout
+    """Wait for something that has no descriptor to wait on.  timeout: seconds, SLOW times as many."""
+    deadline = time.monotonic() + timeout * SLOW
     while not condition():
         if time.monotonic() > deadline:
             return False
