@@ -156,19 +156,20 @@ class Store:
         """
         manifest = Manifest(self.blobs.document(digest), digest)
         image = Image(manifest, digest, self.blobs.document(manifest.config.digest))
-        for blob, diff_id in zip(image.blobs, image.layers, strict=True):
-            self.unpack(blob, diff_id)
+        for number, blob in enumerate(image.blobs):
+            self.unpack(blob, image.layers[: number + 1])
         with records.Lock(self.paths.records_lock):
             records.write(self._record(image.id), {"id": image.id, "manifest": digest, "added": now()})
             for name in names:
                 self.name(name, image.id)
         return self.resolve(image.id)
 
-    def unpack(self, blob: Descriptor, diff_id: str) -> None:
-        """One layer, unless it is there."""
-        if not self.layers.has(diff_id):
+    def unpack(self, blob: Descriptor, diff_ids: Sequence[str]) -> None:
+        """One layer, unless it is there.  diff_ids: its own after those below it, base first."""
+        *below, own = diff_ids
+        if not self.layers.fits(own, below):
             with self.blobs.open(blob.digest) as file:
-                self.layers.unpack(file, diff_id)
+                self.layers.unpack(file, own, below)
 
     def name(self, name: Reference, identity: str) -> None:
         """Let a reference mean an image.  The caller holds the lock of the records."""

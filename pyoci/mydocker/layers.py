@@ -1,7 +1,7 @@
 """Unpacked layers, by their diff id (the digest of the tar): shared by every image that has them.
 
 Not by the chain id that the image-spec has for snapshots: a layer is unpacked alone, so what lies below it makes no
-difference to what is on disk.
+difference to what is on disk; but for one with hard links to files of layers below, which says so in its record.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pyoci.mydocker.tarread import Limits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import io
+    from collections.abc import Sequence
     from typing import Any
 
     from pyoci.mydocker.paths import Paths
@@ -52,23 +53,42 @@ class Layers:
         found = (self._record(diff_id) or {}).get("size")
         return found if isinstance(found, int) else 0
 
-    def unpack(self, file: io.BufferedReader, diff_id: str) -> None:
+    def fits(self, diff_id: str, below: Sequence[str]) -> bool:
+        """Whether it is there, for an image with these layers below it (diff ids, base first).
+
+        A layer that has files of those below in it is good for no others: an image could lend its own files to
+        another one's layer.  Raises errors.Conflict for that.
+        """
+        found = self._record(diff_id)
+        if found is None:
+            return False
+        if "below" in found and found["below"] != [*below]:
+            raise errors.Conflict(
+                f"the layer {diff_id[:19]} is here with files of other layers than this image has below it",
+                hint="remove the image that it belongs to",
+            )
+        return True
+
+    def unpack(self, file: io.BufferedReader, diff_id: str, below: Sequence[str] = ()) -> None:
         """Unpack a layer from its blob, unless it is there.  Raises errors.Hostile, errors.StorageError.
 
+        below: diff ids of the layers below it, base first.
         Two commands may do so at the same time: the second finds the first one's when it is done.
         """
-        if self.has(diff_id):
+        if self.fits(diff_id, below):
             return
         temporary = tempfile.mkdtemp(prefix=".tmp-", dir=self.directory)
         try:
-            size = self._fill(f"{temporary}/diff", file, diff_id)
-            records.write(f"{temporary}/layer.json", {"diff_id": diff_id, "size": size})
+            size, borrowed = self._fill(f"{temporary}/diff", file, diff_id, below)
+            record = {"diff_id": diff_id, "size": size, **({"below": [*below]} if borrowed else {})}
+            records.write(f"{temporary}/layer.json", record)
             _sync_file_system(temporary)
-            self._publish(temporary, diff_id)
+            self._publish(temporary, diff_id, below)
         finally:
             tree.remove(temporary)
 
-    def _fill(self, directory: str, file: io.BufferedReader, diff_id: str) -> int:
+    def _fill(self, directory: str, file: io.BufferedReader, diff_id: str, below: Sequence[str]) -> tuple[int, bool]:
+        """Bytes of its tar, and whether files of the layers below are in it."""
         if streams.compression(file.peek(6)) == "+":
             raise errors.Hostile("the layer is compressed as no layer may be", hint="gzip, zstd or not at all")
         os.mkdir(directory, 0o755)
@@ -76,7 +96,8 @@ class Layers:
         reader = streams.HashingReader(streams.decompressed(file), "the layer", self.limits.size)
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            unpacker = untar.Unpacker(fd, self.limits, userns=rootless.active())
+            lower = [self.path(other) for other in reversed(below)]
+            unpacker = untar.Unpacker(fd, self.limits, userns=rootless.active(), below=lower)
             unpacker.unpack(reader)
         finally:
             os.close(fd)
@@ -84,14 +105,14 @@ class Layers:
         if reader.digest != diff_id:
             raise errors.Hostile(f"the layer's tar has the digest {reader.digest}, the image says {diff_id}")
         self.warnings += unpacker.warnings
-        return reader.count
+        return reader.count, unpacker.borrowed
 
-    def _publish(self, temporary: str, diff_id: str) -> None:
+    def _publish(self, temporary: str, diff_id: str, below: Sequence[str]) -> None:
         target = f"{self.directory}/{self.name(diff_id)}"
         try:
             os.rename(temporary, target)
         except OSError:
-            if not self.has(diff_id):  # what is there without its record is no layer
+            if not self.fits(diff_id, below):  # what is there without its record is no layer
                 raise
         records.sync_directory(self.directory)
 

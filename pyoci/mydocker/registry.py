@@ -38,6 +38,14 @@ class Denied(errors.RegistryError):
     """The registry wants a login, or another one."""
 
 
+class Expired(Denied):
+    """A 401, after a login: its token has had its time."""
+
+
+class Unreachable(errors.RegistryError):
+    """Nobody there, or the connection broke off."""
+
+
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """A blob may be on another host, which must not get the password, and must not be less secret."""
 
@@ -121,7 +129,17 @@ class Registry:
         return True
 
     def upload(self, digest: str, size: int, body: IO[bytes]) -> None:
-        """A blob that the repository has not."""
+        """A blob that the repository has not; begun again when the token expires or the connection breaks off.
+
+        A registry may close the connection in the middle of the blob in place of answering 401.
+        """
+        try:
+            self._upload_once(digest, size, body)
+        except (Expired, Unreachable):
+            body.seek(0)
+            self._upload_once(digest, size, body)
+
+    def _upload_once(self, digest: str, size: int, body: IO[bytes]) -> None:
         with self._request("POST", self._path("blobs/uploads/"), {"Content-Length": "0"}, b"") as answer:
             location = urllib.parse.urljoin(answer.url, answer.headers.get("Location", ""))
         self._same_secrecy(location)
@@ -241,7 +259,8 @@ class Registry:
         with error:
             said = _said(error)
         if error.code in (401, 403):
-            return Denied(
+            kind = Expired if error.code == 401 else Denied
+            return kind(
                 f"{self.host} denies access to {self.path or 'the registry'}{said}", hint=f"mydocker login {self.host}"
             )
         if error.code == 404:
@@ -253,7 +272,7 @@ class Registry:
         hint = ""
         if isinstance(reason, ssl.SSLCertVerificationError):
             hint = f"its authority belongs into {self.settings.directory}/certs.d/{self.host}/ca.crt"
-        return errors.RegistryError(f"cannot reach {self.host}: {reason}", hint=hint)
+        return Unreachable(f"cannot reach {self.host}: {reason}", hint=hint)
 
 
 def _said(error: urllib.error.HTTPError) -> str:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 
-from pyoci.mydocker import calls, errors, records
+from pyoci.mydocker import calls, errors, processes, records
 
 UID_VARIABLE = "MYDOCKER_ROOTLESS_UID"
 _EVERYBODY = ["0", "0", "4294967295"]  # /proc/self/uid_map outside of any user namespace
@@ -57,16 +57,9 @@ def _holder(path: str) -> int | None:
     except (FileNotFoundError, records.Broken):
         return None
     pid, start = found.get("pid"), found.get("start")
-    return pid if isinstance(pid, int) and start and start == _start(pid) else None
-
-
-def _start(pid: int) -> str:
-    """When a process began (proc(5), field 22); "" for none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19].decode()
-    except (OSError, IndexError):
-        return ""
+    if not isinstance(pid, int) or not isinstance(start, int):
+        return None
+    return pid if processes.alive(pid, start) else None  # a zombie holds no namespaces any more
 
 
 def _make(path: str) -> int:
@@ -86,7 +79,7 @@ def _make(path: str) -> int:
         _map(pid)
         os.write(going[1], b"g")
         os.read(ready[0], 1)  # ends when it executes
-        records.write(path, {"pid": pid, "start": _start(pid)})
+        records.write(path, {"pid": pid, "start": processes.start_time(pid)})
     except BaseException:
         os.kill(pid, 9)
         os.waitpid(pid, 0)

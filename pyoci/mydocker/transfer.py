@@ -120,11 +120,11 @@ def _fetch_layers(
         # a layer that is there twice is fetched once
         unique = {blob.digest: blob for blob in missing}
         running = {digest: pool.submit(_fetch, store, registry, blob, progress) for digest, blob in unique.items()}
-        for blob, diff_id in zip(blobs, wanted, strict=True):
+        for number, blob in enumerate(blobs):
             if blob.digest in running:
                 running[blob.digest].result()
                 progress.update(blob.digest, "Extracting")
-            store.unpack(blob, diff_id)
+            store.unpack(blob, wanted[: number + 1])
             if blob.digest in running:
                 progress.update(blob.digest, "Pull complete")
     finally:
@@ -213,3 +213,7 @@ class _Watched:
         self.done += len(data)
         self.progress.update(self.digest, "Pushing", self.done, self.size)
         return data
+
+    def seek(self, position: int) -> None:
+        """As the file: the upload begins again."""
+        self.done = self.file.seek(position)

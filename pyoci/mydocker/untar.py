@@ -13,11 +13,11 @@ import shutil
 import stat
 import tarfile
 
-from pyoci.mydocker import calls, errors, streams, tarread
+from pyoci.mydocker import calls, copyup, errors, streams, tarread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from pyoci.mydocker.streams import Readable
@@ -35,12 +35,16 @@ class Unpacker:
 
     root:     int, descriptor of the empty directory; stays the caller's
     userns:   bool, in the user namespace of an ordinary user: xattrs of overlay are user.*, no devices
+    below:    sequence of str, directories of the layers below, top first: a hard link may be to a file of theirs
     warnings: list of str, what could not be kept
+    borrowed: bool, whether there was such a link
     """
 
-    def __init__(self, root: int, limits: tarread.Limits, *, userns: bool = False) -> None:
+    def __init__(self, root: int, limits: tarread.Limits, *, userns: bool = False, below: Sequence[str] = ()) -> None:
         self.root = root
         self.limits = limits
+        self.below = below
+        self.borrowed = False
         self.userns = userns
         self.opaque = "user.overlay.opaque" if userns else "trusted.overlay.opaque"
         self.warnings: list[str] = []
@@ -248,21 +252,32 @@ class Unpacker:
         os.ftruncate(fd, member.size)
 
     def _hard_link(self, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
-        """To something of the same layer, which is looked up under the root as well."""
+        """To something of the same layer, which is looked up under the root as well, or of a layer below."""
         parts = tarread.split(member.linkname, self.limits.depth)
         if not parts:
             raise ValueError("a hard link to the root")
+        if self._link(parts, parent, name):
+            return
+        if copyup.copy_up(self.root, self.below, parts):
+            self.borrowed = True
+            if self._link(parts, parent, name):
+                return
+        raise ValueError(f"a hard link to {member.linkname[:200]!r}, which is no file of this layer or of one below")
+
+    def _link(self, parts: list[bytes], parent: int, name: bytes) -> bool:
+        """Link to a file that is there; False when there is none."""
         try:
             above = calls.open_in_root(self.root, b"/".join(parts[:-1]), os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise ValueError(f"a hard link to {member.linkname[:200]!r}: {error.strerror}") from None
+        except OSError:
+            return False
         try:
             found = _look(above, parts[-1])
             if found is None or _is_whiteout(found) or stat.S_ISDIR(found.st_mode):
-                raise ValueError(f"a hard link to {member.linkname[:200]!r}, which is no file of this layer")
+                return False
             os.link(parts[-1], name, src_dir_fd=above, dst_dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(above)
+        return True
 
     def _node(self, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
         kind = stat.S_IFIFO if member.isfifo() else stat.S_IFCHR if member.ischr() else stat.S_IFBLK

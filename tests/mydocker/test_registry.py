@@ -206,6 +206,8 @@ class Fake(http.server.BaseHTTPRequestHandler):
     break_after = 0  # bytes of a blob, once per request
     ranges = True
     bearer = ""  # the token it wants
+    expires: ClassVar[list[str]] = []  # on each blob's upload it wants the next of these tokens instead
+    hang_up = False  # when a token has expired it closes the connection and answers nothing
     redirect = ""  # blobs are there
     stalled: ClassVar[threading.Event] = threading.Event()  # while it is not set, a blob stops in its middle
     stalled.set()
@@ -233,6 +235,32 @@ class Fake(http.server.BaseHTTPRequestHandler):
             self.reply(404, b'{"errors": [{"message": "not here\\u001b[31m"}]}')
         else:
             self.send_file()
+
+    def do_HEAD(self) -> None:
+        self.reply(404)
+
+    def do_POST(self) -> None:
+        if self.wrong_token():
+            return
+        self.reply(202, Location="/upload")
+
+    def do_PUT(self) -> None:
+        if "digest=" in self.path and self.expires:
+            type(self).bearer = self.expires.pop(0)
+            if self.hang_up:
+                self.close_connection = True
+                return
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.wrong_token():
+            self.files[re.split("[/=]", self.path)[-1]] = data
+            self.reply(201)
+
+    def wrong_token(self) -> bool:
+        if not self.bearer or self.headers.get("Authorization") == f"Bearer {self.bearer}":
+            return False
+        where = f'Bearer realm="http://{self.headers["Host"]}/token",service="s",scope="repository:a:pull"'
+        self.reply(401, WWW_Authenticate=where)
+        return True
 
     def send_file(self) -> None:
         name = self.path.rpartition("/")[2]
@@ -348,6 +376,21 @@ def test_token(store: images.Store, fake: Callable[..., tuple[str, type[Fake]]])
     assert all(
         "Basic" not in headers.get("Authorization", "") for path, headers in handler.asked if "/token" not in path
     )
+
+
+@pytest.mark.parametrize("hang_up", [False, True])
+def test_a_token_expires_in_an_upload(
+    store: images.Store, fake: Callable[..., tuple[str, type[Fake]]], hang_up: bool
+) -> None:
+    """A blob takes longer than its token lives: it is sent again with another one."""
+    host, handler = fake(bearer="first", expires=["second"], hang_up=hang_up)
+    image = add(store, [BIG], f"{host}/a:1")
+    transfer.push(store, image, Reference.parse(f"{host}/a:1"), None)
+    assert {image.digest, "1"} & set(handler.files)
+    assert all(digest(data) == name for name, data in handler.files.items() if name.startswith("sha256:"))
+    again, _ = fake(bearer="first", expires=["second", "third", "fourth", "fifth"], hang_up=hang_up)
+    with pytest.raises(errors.RegistryError):
+        transfer.push(store, image, Reference.parse(f"{again}/a:1"), None)
 
 
 def test_redirected_blobs(store: images.Store, fake: Callable[..., tuple[str, type[Fake]]]) -> None:

@@ -496,8 +496,39 @@ def test_a_volume_begins_with_the_image(store: images.Store, tmp_path: Path) -> 
         store.remove_rootfs(ONE)
 
 
-def test_hard_link_across(store: images.Store) -> None:
-    """A link to a file of a lower layer cannot be made from this layer alone: an error, and not an empty file."""
-    with pytest.raises(errors.Hostile, match="no file of this layer"):
-        add(store, [BASE, tar(directory("etc"), hard_link("etc/link", "etc/passwd"))])
-    add(store, [BASE, tar(symlink("etc/link", "passwd"))])
+def test_hard_link_to_a_lower_layer(store: images.Store) -> None:
+    """The file is copied into the layer, as overlayfs does; what an image hides from it is hidden."""
+    base = tar(
+        directory("d", mode=0o710, uid=3),
+        member("d/file", b"base", uid=7, mode=0o4711, mtime=1000, pax_headers={"SCHILY.xattr.user.x": "y"}),
+        member("d/gone", b"x"),
+        directory("o"),
+        member("o/hidden", b"x"),
+        symlink("s", "d"),
+    )
+    middle = tar(directory("d", mode=0o710, uid=3), member("d/.wh.gone"), directory("o"), member("o/.wh..wh..opq"))
+    image = add(store, [base, middle, tar(hard_link("new", "d/file"), hard_link("d/more", "d/file"))])
+    root = Path(store.mount(image, ONE))
+    try:
+        for name in ("new", "d/file", "d/more"):
+            found = (root / name).stat()
+            assert (root / name).read_bytes() == b"base"
+            assert (found.st_uid, stat.S_IMODE(found.st_mode), found.st_mtime) == (7, 0o4711, 1000)
+            assert found.st_nlink == 3
+            assert os.getxattr(root / name, "user.x") == b"y"
+        above = (root / "d").stat()
+        assert (above.st_uid, stat.S_IMODE(above.st_mode)) == (3, 0o710)
+    finally:
+        store.remove_rootfs(ONE)
+    for target in ("d/gone", "o/hidden", "s/file", "d", "no", "d/file/x"):
+        with pytest.raises(errors.Hostile, match="no file of this layer or of one below"):
+            add(store, [base, middle, tar(hard_link("link", target))])
+
+
+def test_a_layer_with_files_of_others_is_good_for_those_only(store: images.Store) -> None:
+    """Else an image could put its own file into the layer of another one that is pulled after it."""
+    layer = tar(hard_link("program", "tool"))
+    add(store, [tar(member("tool", b"good")), layer], "one:1")
+    with pytest.raises(errors.Conflict, match="files of other layers"):
+        add(store, [tar(member("tool", b"evil")), layer])
+    assert add(store, [tar(member("tool", b"good")), layer, tar(member("x"))])
