@@ -44,7 +44,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run web test test-teeth test-security-long fuzz test-vm vm-shell conformance-vm check bench plans build venv install share wheel clean
+.PHONY: help run web test test-teeth test-security-long fuzz test-vm vm-shell conformance-vm check bench bench-engines plans build venv install share wheel clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -87,6 +87,9 @@ check: build/apt-test $(VENV)/stamp ## the linters alone: ruff, mypy --strict, s
 
 bench: build build/apt-test ## measure against runc and crun, rewrite the table in docs/PERFORMANCE.md
 	$(PYTHON) bench/bench.py --write docs/PERFORMANCE.md
+
+bench-engines: build build/apt-engines $(VENV)/stamp ## the same felt through podman and docker
+	$(SUDO) $(VENV)/bin/python bench/engines.py --write docs/PERFORMANCE.md
 
 conformance: build build/apt-test $(VENV)/stamp ## the spec's 159 rows on pyoci, runc and crun, rewrite docs/CONFORMANCE.md
 	$(SUDO) conformance/compare build/pyoci runc crun --write docs/CONFORMANCE.md

@@ -173,14 +173,14 @@ class Library:
 # -- measuring ----------------------------------------------------------------------------------
 
 
-def interleave(actions: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+def interleave(actions: dict[str, Callable[[], None]], rounds: int, warm_up: int = WARM_UP) -> dict[str, list[float]]:
     """Milliseconds of every counted round of every action."""
     times: dict[str, list[float]] = {name: [] for name in actions}
-    for number in range(WARM_UP + rounds):
+    for number in range(warm_up + rounds):
         for name, action in actions.items():
             began = time.perf_counter()
             action()
-            if number >= WARM_UP:
+            if number >= warm_up:
                 times[name].append((time.perf_counter() - began) * 1000)
     return times
 
@@ -320,30 +320,30 @@ def breakdown(phases: dict[str, list[float]]) -> list[str]:
     return [*lines, ""]
 
 
-def machine(runtimes: list[Runtime]) -> list[str]:
-    """Where and with what this was measured."""
+def where() -> str:
+    """When and on what machine this was measured."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    names = [f"{runtime.version()} ({runtime.name})" for runtime in runtimes]
-    return [
+    return (
         f"Measured {time.strftime('%Y-%m-%d', time.gmtime())} on {os.cpu_count()} x {cpu}, {memory:.0f} GiB,"
         f" Linux {platform.release()}, {platform.freedesktop_os_release()['PRETTY_NAME']};"
-        f" Python {platform.python_version()}; {', '.join(names)}.",
-    ]
+        f" Python {platform.python_version()}"
+    )
 
 
 def report(bench: Bench, skipped: list[str]) -> str:
-    parts = [*machine(bench.runtimes), f"{bench.rounds} rounds, runtimes in turn.", *skipped]
+    names = [f"{runtime.version()} ({runtime.name})" for runtime in bench.runtimes]
+    parts = [f"{where()}; {', '.join(names)}.", f"{bench.rounds} rounds, runtimes in turn.", *skipped]
     return "\n".join([*parts, "", *goals(bench.values), "", *breakdown(bench.phases), *table(bench.values)])
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
     """Replace what is between the marks and leave the prose around it alone."""
-    old = path.read_text() if path.exists() else f"# Performance\n\n{MARKS[0]}\n{MARKS[1]}\n"
-    before, _, rest = old.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    path.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}")
+    old = path.read_text() if path.exists() else f"# Performance\n\n{marks[0]}\n{marks[1]}\n"
+    before, _, rest = old.partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    path.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}")
 
 
 # -- setting up ---------------------------------------------------------------------------------

@@ -241,7 +241,7 @@ def many_at_once(engine: Buildah) -> None:
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     running = [subprocess.Popen(argv, text=True, **pipes) for _ in range(4)]
     for process in running:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert (process.returncode, out) == (0, "hi\n"), err
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.engines.lab import IMAGE, PROFILE, SHELL_PATH, Engine, Skip, check, eventually, expect
+from tests.integration.harness import Result
+
+# When a process ends before ctr has opened its streams, ctr gives up on them and what was printed is lost, with any
+# runtime.  So a script whose output counts waits until it has been read.
+MARK = "@read"
+HELD = f'(eval "$0"); code=$?; echo {MARK}; echo {MARK} >&2; read x; exit $code'
 
 CONFIG = """\
 version = 2
@@ -20,6 +27,24 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
 address = "{socket}"
 """
+
+
+def up_to_mark(stream: IO[str] | None) -> str:
+    """What a stream brings, to MARK or to its end."""
+    assert stream is not None
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if line == f"{MARK}\n":
+            break
+    return "".join(lines)
+
+
+def go_on(client: subprocess.Popen[str]) -> None:
+    """Let a HELD script end."""
+    assert client.stdin is not None
+    client.stdin.write("\n")
+    client.stdin.flush()
 
 
 class Ctr(Engine):
@@ -82,9 +107,23 @@ class Ctr(Engine):
         assert code in (None, result.code), f"exited {result.code}: {result.err}"
         return result
 
-    def sh(self, script: str, *options: str, **more: Any) -> str:
+    def held(self, *args: str, script: str, code: int = 0) -> Result:
+        """A command of ctr, with a script for the container, which ends when its output has been read."""
+        with self.background(*args, "sh", "-c", HELD, script) as client:
+            out, err = up_to_mark(client.stdout), up_to_mark(client.stderr)
+            if out.endswith(f"{MARK}\n"):
+                go_on(client)
+            status = client.wait(60)
+        unknown = re.search(r"flag provided but not defined: (\S+)", err)
+        if unknown:
+            raise Skip(f"this ctr has no -{unknown[1]}")
+        assert status == code, f"exited {status}, not {code}: {err}"
+        return Result(status, *(text.removesuffix(f"{MARK}\n") for text in (out, err)))
+
+    def sh(self, script: str, *options: str, code: int = 0) -> str:
         """What a script prints."""
-        return str(self.run(*options, argv=["sh", "-c", script], **more).out).strip()
+        words = [*self.options(), "--rm", *options, f"{IMAGE}:latest", self.new_name()]
+        return self.held(*words, script=script, code=code).out.strip()
 
     def start(self, *options: str, script: str = "exec sleep 1000") -> str:
         """run -d; the name."""
@@ -100,6 +139,11 @@ class Ctr(Engine):
         """CREATED, RUNNING, PAUSED, STOPPED, or "" without a task."""
         lines = [line.split() for line in self.out("task", "ls").splitlines()]
         return next((words[2] for words in lines if words[0] == name), "")
+
+    def said(self, name: str, script: str, *options: str, code: int = 0) -> Result:
+        """What a script prints that is executed in a container."""
+        self.number += 1
+        return self.held("task", "exec", "--exec-id", f"e{self.number}", *options, name, script=script, code=code)
 
     def exec(self, name: str, *argv: str, options: tuple[str, ...] = (), **more: Any) -> Any:
         self.number += 1
@@ -127,7 +171,8 @@ class Ctr(Engine):
 
 @check("ctr", quick=True)
 def run_output(engine: Ctr) -> None:
-    result = engine.run(argv=["sh", "-c", "echo out; echo err >&2"])
+    words = [*engine.options(), "--rm", f"{IMAGE}:latest", engine.new_name()]
+    result = engine.held(*words, script="echo out; echo err >&2; exit 7", code=7)
     assert (result.out, result.err) == ("out\n", "err\n")
 
 
@@ -143,7 +188,24 @@ def run_killed(engine: Ctr) -> None:
 
 @check("ctr")
 def run_input(engine: Ctr) -> None:
-    assert engine.run(argv=["sh", "-c", "head -c 120000 | wc -c"], input="walnut" * 20001).out.strip() == "120000"
+    words = [
+        *engine.options(),
+        "--rm",
+        f"{IMAGE}:latest",
+        engine.new_name(),
+        "sh",
+        "-c",
+        "head -c 120000 | wc -c; read x",
+    ]
+    with engine.background(*words) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write("walnut" * 20000)
+        client.stdin.flush()
+        assert client.stdout.readline().strip() == "120000"
+        client.stdin.write("\n")
+        client.stdin.flush()
+        assert client.wait(60) == 0
 
 
 @check("ctr", quick=True)
@@ -289,7 +351,7 @@ def cgroup_path(engine: Ctr) -> None:
 def user_namespace(engine: Ctr) -> None:
     """ctr maps one range; the snapshot is made for it."""
     options = ["--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536"]
-    expect(r"0\s+100000\s+65536", engine.run(*options, argv=["cat", "/proc/self/uid_map"]).out)
+    expect(r"0\s+100000\s+65536", engine.sh("cat /proc/self/uid_map", *options))
 
 
 @check("ctr")
@@ -378,14 +440,14 @@ def delete_running(engine: Ctr) -> None:
 @check("ctr", quick=True)
 def exec_output(engine: Ctr) -> None:
     name = engine.start()
-    result = engine.exec(name, "sh", "-c", "echo out; echo err >&2; exit 5", code=5)
+    result = engine.said(name, "echo out; echo err >&2; exit 5", code=5)
     assert (result.out, result.err) == ("out\n", "err\n")
 
 
 @check("ctr")
 def exec_options(engine: Ctr) -> None:
     name = engine.start()
-    result = engine.exec(name, "sh", "-c", "id -u; pwd", options=("--user", "1000", "--cwd", "/etc"))
+    result = engine.said(name, "id -u; pwd", "--user", "1000", "--cwd", "/etc")
     assert result.out == "1000\n/etc\n"
 
 
@@ -420,7 +482,7 @@ def pause(engine: Ctr) -> None:
     assert engine.status(name) == "PAUSED"
     engine("task", "resume", name)
     assert engine.status(name) == "RUNNING"
-    assert engine.exec(name, "echo", "hi").out == "hi\n"
+    assert engine.said(name, "echo hi").out == "hi\n"
 
 
 @check("ctr")
@@ -430,8 +492,18 @@ def processes(engine: Ctr) -> None:
     eventually(lambda: len(engine.out("task", "ps", name).splitlines()) == 4, "three processes")
 
 
+def all_mounted() -> None:
+    """The shim counts nothing where one of the kernel's hierarchies is not mounted, as when another program has just
+    mounted one for itself.  Raises Skip."""
+    listed = {line.split(":")[1] for line in Path("/proc/self/cgroup").read_text().splitlines()} - {""}
+    mounted = {word for line in Path("/proc/mounts").read_text().splitlines() for word in line.split()[3].split(",")}
+    if missing := sorted(name for name in listed if not set(name.split(",")) <= mounted):
+        raise Skip(f"a cgroup hierarchy that another program has mounted, {missing[0]}, is not mounted here")
+
+
 @check("ctr")
 def metrics(engine: Ctr) -> None:
+    all_mounted()
     name = engine.start()
     shown = engine.out("task", "metrics", name)
     assert re.search(r"pids\.current\s+1\b", shown), shown
@@ -440,17 +512,21 @@ def metrics(engine: Ctr) -> None:
 
 @check("ctr")
 def attach(engine: Ctr) -> None:
-    name = engine.create("head", "-n", "1")
+    name = engine.create("sh")
     with engine.background("task", "start", name) as client:
         assert client.stdin is not None
         assert client.stdout is not None
-        client.stdin.write("nut\n")
+        client.stdin.write("echo nut\n")
+        client.stdin.flush()
         assert client.stdout.readline() == "nut\n"
-        assert client.wait(20) == 0
+        client.stdin.write("exit\n")
+        client.stdin.flush()
+        assert client.wait(60) == 0
 
 
 @check("ctr")
 def oom(engine: Ctr) -> None:
+    all_mounted()
     with engine.background("events") as events:
         assert events.stdout is not None
         engine.run("--memory-limit", str(16 << 20), argv=["probe", "eat", "200"], code=137)
@@ -483,17 +559,23 @@ def daemon_restart(engine: Ctr) -> None:
     daemon.wait()
     engine.serve()
     assert engine.status(name) == "RUNNING"
-    assert engine.exec(name, "echo", "hi").out == "hi\n"
+    assert engine.said(name, "echo hi").out == "hi\n"
 
 
 @check("ctr")
 def many_at_once(engine: Ctr) -> None:
-    argv = [*engine.command(), *engine.options(), "--rm", f"{IMAGE}:latest"]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    running = [subprocess.Popen([*argv, engine.new_name(), "echo", "hi"], text=True, **pipes) for _ in range(8)]
-    for process in running:
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, out) == (0, "hi\n"), err
+    argv = [*engine.options(), "--rm", f"{IMAGE}:latest"]
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(8):
+            clients.append(
+                stack.enter_context(engine.background(*argv, engine.new_name(), "sh", "-c", HELD, "echo hi"))
+            )
+        for client in clients:
+            assert up_to_mark(client.stdout) == f"hi\n{MARK}\n"
+            go_on(client)
+        for client in clients:
+            assert client.wait(60) == 0
 
 
 @check("ctr")

@@ -378,7 +378,7 @@ def many_at_once(engine: Docker) -> None:
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     running = [subprocess.Popen(argv, text=True, **pipes) for _ in range(8)]
     for process in running:
-        out, err = process.communicate(timeout=80)
+        out, err = process.communicate(timeout=120)
         assert (process.returncode, out) == (0, "hi\n"), err
 
 

@@ -73,7 +73,7 @@ def expect(pattern: str, text: str) -> None:
     assert re.fullmatch(pattern, text.strip(), re.DOTALL), f"not {pattern!r}: {text.strip()!r}"
 
 
-def eventually(condition: Callable[[], Any], what: str, timeout: float = 20.0) -> Any:
+def eventually(condition: Callable[[], Any], what: str, timeout: float = 60.0) -> Any:
     """Ask until the answer is true; engines tell of many things only when asked."""
     deadline = time.monotonic() + timeout
     while not (answer := condition()):
@@ -172,7 +172,7 @@ class Engine:
             )
 
     def __call__(
-        self, *args: str, code: int | None = 0, input: str | None = None, timeout: float = 60, **popen: Any
+        self, *args: str, code: int | None = 0, input: str | None = None, timeout: float = 120, **popen: Any
     ) -> Result:
         """Run one command of the engine; another exit code than that fails the check (None: any will do)."""
         argv = [*self.command(), *args]
@@ -196,7 +196,7 @@ class Engine:
         """A command of the engine with pipes, ended at the end of the context."""
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         with subprocess.Popen([*self.command(), *args], **pipes, text=True, bufsize=1) as process:
-            timer = threading.Timer(30, process.kill)
+            timer = threading.Timer(120, process.kill)
             timer.start()
             try:
                 yield process

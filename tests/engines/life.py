@@ -97,7 +97,7 @@ def run_interrupted(engine: Cli) -> None:
         time.sleep(1)  # podman passes signals on only a while after it shows output, and nothing tells when
         client.send_signal(signal.SIGTERM)
         assert client.stdout.read() == "caught\n"
-        assert client.wait(20) == 5
+        assert client.wait(60) == 5
 
 
 @check(ALL)
@@ -320,7 +320,7 @@ def exec_ends_with_container(engine: Cli) -> None:
         assert client.stdout is not None
         assert client.stdout.readline() == "ready\n"
         engine("kill", name)
-        assert client.wait(20) != 0
+        assert client.wait(60) != 0
 
 
 @check(ALL)
@@ -333,7 +333,7 @@ def attach(engine: Cli) -> None:
         assert client.stdout is not None
         client.stdin.write("nut\n")
         eventually(lambda: client.stdout.readline() == "got nut\n", "the answer")
-        client.wait(20)
+        client.wait(60)
     assert engine.out("wait", name) == "8"
 
 

@@ -119,7 +119,7 @@ def pod_stop_and_start(engine: Podman) -> None:
         assert engine.status(inner) == "exited"
         engine("pod", "start", name)
         assert engine.status(inner) == "running"
-        engine("pod", "restart", name, timeout=90)
+        engine("pod", "restart", name, timeout=120)
         assert engine.out("exec", inner, "echo", "again") == "again"
     finally:
         remove_pod(engine, name)
@@ -202,7 +202,7 @@ def plain(engine: Podman, *args: str, code: int | None = 0) -> subprocess.Comple
     argv = [word for word in engine.command() if word not in ("--runtime", engine.runtime)]
     at = argv.index("podman")
     argv[at:at] = ["env", *(f"{key}={value}" for key, value in listed(engine).items())]
-    done = subprocess.run([*argv, *args], capture_output=True, text=True, timeout=60, cwd=engine.work)
+    done = subprocess.run([*argv, *args], capture_output=True, text=True, timeout=120, cwd=engine.work)
     assert code is None or done.returncode == code, done.stderr
     return done
 
@@ -242,7 +242,7 @@ def cgroup_parent(engine: Podman) -> None:
 def debug_level(engine: Podman) -> None:
     """At debug level podman passes no log options and takes the words of stderr."""
     argv = [*engine.command(), "--log-level=debug", "run", "--rm", IMAGE, "nosuch"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=engine.work)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=engine.work)
     assert done.returncode == 127
     assert "not found in $PATH" in done.stderr
 
@@ -312,7 +312,7 @@ def hooks(engine: Podman) -> None:
         text = {"version": "1.0.0", "hook": {"path": str(script), "args": ["hook", stage]}}
         (directory / f"{stage}.json").write_text(json.dumps({**text, "when": {"always": True}, "stages": [stage]}))
     argv = [*engine.command(), "--hooks-dir", str(directory), "run", "--rm", IMAGE, "true"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=engine.work)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=engine.work)
     assert done.returncode == 0, done.stderr
     before, after = (json.loads((engine.shared / f"hook.{stage}").read_text()) for stage in ("prestart", "poststop"))
     assert before["pid"] > 0
@@ -326,7 +326,7 @@ def hook_failing(engine: Podman) -> None:
     text = {"version": "1.0.0", "hook": {"path": "/bin/false"}, "when": {"always": True}, "stages": ["prestart"]}
     (directory / "bad.json").write_text(json.dumps(text))
     argv = [*engine.command(), "--hooks-dir", str(directory), "run", "--rm", IMAGE, "true"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=engine.work)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=engine.work)
     assert done.returncode not in (0, 1), done.stderr
     assert "hook" in done.stderr
 
@@ -336,7 +336,7 @@ def with_descriptor(engine: Podman, env: list[str], *args: str) -> str:
     path = engine.shared / "inherited"
     path.write_text("nut\n")
     argv = ["sh", "-c", f'exec 3<"{path}"; LISTEN_PID=$$ exec "$@"', "sh", *env, *engine.command(), *args]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=engine.work)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=engine.work)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -367,12 +367,12 @@ def sdnotify(engine: Podman) -> None:
     path = engine.work / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(path))
-        server.settimeout(20)
+        server.settimeout(60)
         name = engine.new_name()
         script = 'echo "$NOTIFY_SOCKET"; test -S "$NOTIFY_SOCKET" && exec sleep 1000'
         argv = ["env", f"NOTIFY_SOCKET={path}", *engine.command(), "run", "-d", "--sdnotify=conmon", "--name", name]
         done = subprocess.run(
-            [*argv, IMAGE, "sleep", "1000"], capture_output=True, text=True, timeout=60, cwd=engine.work
+            [*argv, IMAGE, "sleep", "1000"], capture_output=True, text=True, timeout=120, cwd=engine.work
         )
         assert done.returncode == 0, done.stderr
         assert b"MAINPID=" in server.recv(4096)
@@ -493,7 +493,7 @@ def many_at_once(engine: Podman) -> None:
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": engine.work}
     running = [subprocess.Popen(argv, text=True, **pipes) for _ in range(8)]
     for process in running:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert (process.returncode, out) == (0, "hi\n"), err
 
 

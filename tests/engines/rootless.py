@@ -58,7 +58,7 @@ def rootless_volume_owner(engine: Rootless) -> None:
 def rootless_unshare(engine: Rootless) -> None:
     """The runtime called by hand in podman's user namespace."""
     argv = [*engine.command(), "unshare", engine.runtime, "--version"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=engine.work)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=engine.work)
     assert done.returncode == 0, done.stderr
     assert " version " in done.stdout.splitlines()[0]
 
@@ -95,7 +95,7 @@ def single(engine: Rootless, *args: str) -> subprocess.CompletedProcess[str]:
     names = {"HOME": home, "PATH": SHELL_PATH, "XDG_RUNTIME_DIR": run, "CONTAINERS_STORAGE_CONF": home / "storage.conf"}
     env = ["env", "-i", *(f"{key}={value}" for key, value in names.items())]
     argv = [*ids, *env, "podman", "--runtime", engine.runtime, *args]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=engine.work)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=engine.work)
 
 
 @check("rootless", quick=True)

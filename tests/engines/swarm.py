@@ -25,7 +25,9 @@ class Swarm(Docker):
 
     def begin(self) -> None:
         super().begin()
-        self("swarm", "init", "--advertise-addr", "192.0.2.10", "--task-history-limit", "2")
+        self(
+            "swarm", "init", "--advertise-addr", "192.0.2.10", "--task-history-limit", "10"
+        )  # failed tasks are looked for
         self.node = self.out("node", "ls", "-q")
 
     @contextlib.contextmanager
