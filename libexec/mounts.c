@@ -6,13 +6,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* bind.flags of pyoci/plan/ops.py */
@@ -203,11 +201,17 @@ int op_mount(struct ctx *ctx, const struct op *op)
 /* Show one directory of what is mounted on a path in its place (mount(8), X-mount.subdir). */
 int op_subdir(struct ctx *ctx, const struct op *op)
 {
-	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
-	int mnt = path_open(ctx, op->strs[0].data, false), dir = -1, tree = -1, at = -1, r = mnt;
+	int mnt = path_open(ctx, op->strs[0].data, false), dir = -1, tree = -1, at = -1, r = mnt, root = ctx->root;
+	struct stat st;
 
-	if (mnt >= 0 && (r = dir = (int)syscall(SYS_openat2, mnt, op->strs[1].data, &how, sizeof(how))) < 0)
-		r = detail(ctx, errno, "%s", op->strs[1].data);
+	if (mnt >= 0) {
+		ctx->root = mnt; /* its symlinks end in what is mounted there */
+		dir = path_open(ctx, op->strs[1].data, false);
+		ctx->root = root;
+		r = dir >= 0 && fstat(dir, &st) == 0 && !S_ISDIR(st.st_mode) ? -ENOTDIR : dir;
+		if (r < 0)
+			r = detail(ctx, -r, "%s", op->strs[1].data);
+	}
 	if (r >= 0)
 		r = tree = clone_at(dir, "", AT_EMPTY_PATH | AT_RECURSIVE);
 	if (r >= 0) /* umount2(2) takes a path only */

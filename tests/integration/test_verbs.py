@@ -30,10 +30,10 @@ def alone(workshop: Path) -> Alone:
         pytest.skip("the launcher is pyoci's")
     copy = workshop / "alone" / "pyoci"
     copy.parent.mkdir(exist_ok=True)
-    shutil.copy(harness.RUNTIME[0], copy)
+    shutil.copy(harness.RUNTIME[-1], copy)
 
     def run(box: Box, *args: str) -> subprocess.CompletedProcess[str]:
-        command = [str(copy), "--root", str(box.root), *args]
+        command = [*harness.RUNTIME[:-1], str(copy), "--root", str(box.root), *args]
         return subprocess.run(command, capture_output=True, text=True, timeout=harness.TIMEOUT, check=False)
 
     return run
