@@ -69,6 +69,30 @@ class Side:
         except OSError as error:
             raise errors.NotFound(f"{self.text}: {error.strerror}") from None
 
+    def directory_of(self, path: str) -> int:
+        """The same, for one that has to be there.  Raises errors.Error."""
+        found = self.directory(path)
+        if found >= 0:
+            return found
+        try:
+            os.close(self.open(path, os.O_PATH))
+        except OSError as error:
+            raise errors.NotFound(f"{self.text}: {error.strerror}") from None
+        raise errors.UsageError(f"{self.text} is not a directory", code=1)
+
+    def followed(self) -> str:
+        """The path that the text leads to, links followed to the end.  Raises errors.NotFound."""
+        try:
+            fd = self.open(self.text, os.O_PATH)
+        except OSError as error:
+            raise errors.NotFound(f"{self.text}: {error.strerror}") from None
+        try:
+            found = os.readlink(f"/proc/self/fd/{fd}")
+            root = os.readlink(f"/proc/self/fd/{self.root}") if self.root >= 0 else ""
+        finally:
+            os.close(fd)
+        return found if root in ("", "/") else found.removeprefix(root)
+
     def directory(self, path: str) -> int:
         """A descriptor of a directory, links followed; -1 when it is none, or not there."""
         try:
@@ -91,7 +115,7 @@ def copy(source: Side, target: Side, *, owner: bool, follow: bool) -> None:
         parent, name = source.parent(source.text)
         if follow:
             os.close(parent)
-            parent, name = source.parent(_followed(source))
+            parent, name = source.parent(source.followed())
         try:
             if into >= 0:
                 _entry(parent, name, into, name, owner, 0)
@@ -110,17 +134,6 @@ def copy(source: Side, target: Side, *, owner: bool, follow: bool) -> None:
     finally:
         if into >= 0:
             os.close(into)
-
-
-def _followed(source: Side) -> str:
-    """The path that a link of the source's leads to, in the end."""
-    fd = source.open(source.text, os.O_PATH)
-    try:
-        found = os.readlink(f"/proc/self/fd/{fd}")
-        root = os.readlink(f"/proc/self/fd/{source.root}") if source.root >= 0 else ""
-    finally:
-        os.close(fd)
-    return found if root in ("", "/") else found.removeprefix(root)
 
 
 def _copy_contents(source: Side, target: Side, into: int, owner: bool) -> None:

@@ -43,14 +43,37 @@ class Packer:
     def pack_open(self, root: int) -> None:
         """pack(), of a directory by its descriptor, which stays the caller's."""
         for entry in tree.walk(root):
-            try:
-                self._add(entry)
-            except FileNotFoundError:
-                continue  # a running container goes on
-            except OSError as error:
-                raise errors.StorageError(f"cannot read {os.fsdecode(entry.path[:200])!r}: {error.strerror}") from None
-            self._tar.members.clear()
+            self._kept_on(entry)
         self._tar.close()
+
+    def pack_entry(self, parent: int, name: bytes) -> None:
+        """One name of a directory, and all below it when it is a directory too.  Raises FileNotFoundError."""
+        entry = tree.Entry(name, parent, name, os.stat(name, dir_fd=parent, follow_symlinks=False))
+        if entry.is_directory:
+            self.pack_as(entry.open(), name)
+            return
+        self._kept_on(entry)
+        self._tar.close()
+
+    def pack_as(self, root: int, name: bytes) -> None:
+        """A directory by its descriptor, which is closed, and all below it, their names below `name`."""
+        try:
+            self._kept_on(tree.Entry(name, root, b".", os.fstat(root)))
+            for entry in tree.walk(root):
+                self._kept_on(tree.Entry(name + b"/" + entry.path, entry.parent, entry.name, entry.stat))
+        finally:
+            os.close(root)
+        self._tar.close()
+
+    def _kept_on(self, entry: Entry) -> None:
+        """One entry, unless it has vanished: a running container goes on."""
+        try:
+            self._add(entry)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise errors.StorageError(f"cannot read {os.fsdecode(entry.path[:200])!r}: {error.strerror}") from None
+        self._tar.members.clear()
 
     def _add(self, entry: Entry) -> None:
         member = _member(entry)

@@ -163,7 +163,7 @@ class Unpacker:
         self._parent_fd, self._parent_path = -1, None
 
     def _directory(self, parent: int, name: bytes, member: tarfile.TarInfo, path: bytes) -> None:
-        found = _look(parent, name)
+        found = look(parent, name)
         hidden = found is not None and _is_whiteout(found)
         if found is not None and not stat.S_ISDIR(found.st_mode):
             os.unlink(name, dir_fd=parent)
@@ -206,7 +206,7 @@ class Unpacker:
         hidden = name.removeprefix(_WHITEOUT)
         if hidden in (b"", b".", b".."):
             raise ValueError("a whiteout of no name")
-        found = _look(parent, hidden)
+        found = look(parent, hidden)
         if found is None:
             os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
         elif stat.S_ISDIR(found.st_mode):  # what this layer brings stays
@@ -218,7 +218,7 @@ class Unpacker:
 
     def _clear(self, parent: int, name: bytes) -> None:
         """A later member of a name replaces the earlier."""
-        found = _look(parent, name)
+        found = look(parent, name)
         if found is not None and stat.S_ISDIR(found.st_mode):
             shutil.rmtree(name, dir_fd=parent)
         elif found is not None:
@@ -253,9 +253,7 @@ class Unpacker:
 
     def _hard_link(self, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
         """To something of the same layer, which is looked up under the root as well, or of a layer below."""
-        parts = tarread.split(member.linkname, self.limits.depth)
-        if not parts:
-            raise ValueError("a hard link to the root")
+        parts = self._linked(member)
         if self._link(parts, parent, name):
             return
         if copyup.copy_up(self.root, self.below, parts):
@@ -264,6 +262,13 @@ class Unpacker:
                 return
         raise ValueError(f"a hard link to {member.linkname[:200]!r}, which is no file of this layer or of one below")
 
+    def _linked(self, member: tarfile.TarInfo) -> list[bytes]:
+        """The path that a hard link names."""
+        parts = tarread.split(member.linkname, self.limits.depth)
+        if not parts:
+            raise ValueError("a hard link to the root")
+        return parts
+
     def _link(self, parts: list[bytes], parent: int, name: bytes) -> bool:
         """Link to a file that is there; False when there is none."""
         try:
@@ -271,7 +276,7 @@ class Unpacker:
         except OSError:
             return False
         try:
-            found = _look(above, parts[-1])
+            found = look(above, parts[-1])
             if found is None or _is_whiteout(found) or stat.S_ISDIR(found.st_mode):
                 return False
             os.link(parts[-1], name, src_dir_fd=above, dst_dir_fd=parent, follow_symlinks=False)
@@ -327,7 +332,8 @@ class Unpacker:
                 self.warnings.append(f"left out the attribute {name} of {member.name[:200]!r}: {error.strerror}")
 
 
-def _look(parent: int, name: bytes) -> os.stat_result | None:
+def look(parent: int, name: bytes) -> os.stat_result | None:
+    """What a name of a directory is; None when it is not there."""
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:

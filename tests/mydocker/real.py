@@ -60,6 +60,13 @@ class Docker:
         assert result.code == 0, f"{shlex.join(args)} exited {result.code}: {result.err}"
         return result.out.rstrip("\n")
 
+    def bytes(self, *args: str, input: bytes = b"", code: int = 0) -> bytes:
+        """Its stdout, which is no text."""
+        done = subprocess.run(self.argv(*args), capture_output=True, timeout=TIMEOUT, input=input)
+        assert done.returncode == code, f"{shlex.join(args)} exited {done.returncode}: {done.stderr!r}"
+        assert b"Traceback" not in done.stderr, done.stderr
+        return done.stdout
+
     def popen(self, *args: str, **more: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(self.argv(*args), text=True, **more)
 

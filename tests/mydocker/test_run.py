@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
 import re
 import signal
 import subprocess
+import tarfile
 import termios
 import time
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING
 import pexpect
 import pytest
 
+from tests.mydocker.layers import directory, hard_link, member, symlink, tar
 from tests.mydocker.real import Docker
 
 if TYPE_CHECKING:
@@ -636,3 +640,61 @@ def test_top_and_port(docker: Docker) -> None:
 def test_info_and_version(docker: Docker) -> None:
     assert docker.out("version").startswith("Version: ")
     assert "overlay" in docker.out("info").lower()
+
+
+def test_cp_of_archives(docker: Docker, tmp_path: Path) -> None:
+    """cp - : what comes out goes in again, compressed or not, into a container that runs or not."""
+    sleeper(docker)
+    docker.out(
+        "exec",
+        "box",
+        "sh",
+        "-c",
+        "mkdir -p /d/e /in; echo one > /d/e/f; chown 7:8 /d/e/f; ln -s e/f /d/link; ln /d/e/f /d/h",
+    )
+    packed = docker.bytes("cp", "box:/d", "-")
+    with tarfile.open(fileobj=io.BytesIO(packed)) as file:
+        assert file.getnames() == ["d", "d/e", "d/h", "d/link", "d/e/f"]
+        found = file.getmember("d/h")
+        assert (found.uid, found.gid, found.size) == (7, 8, 4)
+        assert file.getmember("d/link").issym()
+    with tarfile.open(fileobj=io.BytesIO(docker.bytes("cp", "box:/d/e/.", "-"))) as file:
+        assert [name.removeprefix("./") for name in file.getnames()] == [".", "f"]
+    with tarfile.open(fileobj=io.BytesIO(docker.bytes("cp", "-L", "box:/d/link", "-"))) as file:
+        assert file.getnames() == ["f"]
+    docker.bytes("cp", "-", "box:/in", input=gzip.compress(packed))
+    assert docker.out("exec", "box", "sh", "-c", "cat /in/d/link; stat -c %u:%g:%h /in/d/h") == "one\n7:8:2"
+    docker.out("stop", "-t", "0", "box")
+    docker.bytes("cp", "-", "box:/in/d", input=packed)
+    assert docker.bytes("cp", "box:/in/d/d/e/f", "-") == docker.bytes("cp", "box:/d/e/f", "-")
+    for wrong in (("-", "box:/nowhere"), ("-", "box:/d/h"), ("box:/nowhere", "-"), ("-", "-")):
+        assert docker("cp", *wrong, input="").code == 1, wrong
+
+
+def test_cp_of_hostile_archives(docker: Docker, tmp_path: Path) -> None:
+    """Neither the tar nor the container leads outside, and nothing becomes of another kind."""
+    sleeper(docker)
+    docker.out(
+        "exec",
+        "box",
+        "sh",
+        "-c",
+        f"mkdir -p /in/kept /real; echo x > /in/file; ln -s /real /in/inner; ln -s {tmp_path} /in/out",
+    )
+    inner = tar(member("inner/new", b"follows below the container's root"))
+    docker.bytes("cp", "-", "box:/in", input=inner)
+    assert docker.out("exec", "box", "ls", "/real") == "new"
+    wrong = [
+        tar(member("out/planted", b"x")),
+        tar(member("../planted", b"x")),
+        tar(symlink("l", str(tmp_path)), member("l/planted", b"x")),
+        tar(hard_link("stolen", "../../../../etc/passwd")),
+        tar(member("kept", b"x")),
+        tar(directory("file")),
+        b"no tar",
+    ]
+    for data in wrong:
+        assert docker.bytes("cp", "-", "box:/in", input=data, code=1) == b""
+    assert list(tmp_path.iterdir()) == []
+    docker.bytes("cp", "-", "box:/in", input=tar(member(".wh.file"), member("pipe", type=tarfile.FIFOTYPE)))
+    assert docker.out("exec", "box", "ls", "-A", "/in").split() == [".wh.file", "file", "inner", "kept", "l", "out"]
