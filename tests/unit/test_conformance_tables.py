@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance import crippled, report, rows, runner
+from conformance import crippled, report, rows, runner, table
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTCOMES = {
@@ -46,6 +46,42 @@ def test_peers_are_about_rows() -> None:
     keys = [(name, ident) for name, ident, _ in lines]
     assert {ident for _, ident in keys} <= set(rows.ROWS)
     assert len(keys) == len(set(keys))
+    assert {name.partition("@")[2] for name, _ in keys} <= {"", *table.MACHINES}
+
+
+def found(key: str, ours: str, peer: str) -> table.Machine:
+    """Rows in which ours and the peer differ in L01 only; both have a note there."""
+    both = {ident: {"verdict": "pass", "note": ""} for ident in rows.ROWS}
+    names = {
+        "ours": both | {"L01": {"verdict": ours, "note": key}},
+        "peer": both | {"L01": {"verdict": peer, "note": "x"}},
+    }
+    return table.Machine(key, f"machine {key}", {name: f"{name} 1.0" for name in names}, names)
+
+
+def test_what_is_recorded_comes_back(tmp_path: Path) -> None:
+    before = found("v2", "plan", "fail")
+    before.save(tmp_path)
+    after = table.load(tmp_path / "v2.txt")
+    assert (after.key, after.title, after.versions, after.rows) == (
+        "v2",
+        before.title,
+        before.versions,
+        before.rows,
+    )
+
+
+def test_the_document_has_both_machines() -> None:
+    text = table.document([found("v1", "skip", "fail"), found("v2", "pass", "pass")])
+    assert "| L01 | M | config.json in bundle root, that exact name" in text
+    assert "| - | pass | **FAIL** | pass | v1: v1; v2: v2 |" in text
+    assert "of 159 rows: ours 159, peer 158." in text
+    assert "* L01 (v1): not looked at yet: x" in text
+    assert "L02" not in text.partition("## Why peer fails")[2]
+
+
+def test_the_document_is_what_is_recorded() -> None:
+    assert (ROOT / "docs/CONFORMANCE.md").read_text() == table.document(table.recorded())
 
 
 def test_no_import_of_the_project() -> None:
@@ -61,6 +97,7 @@ def test_reports() -> None:
     suite = ET.fromstring(report.as_junit("x", OUTCOMES))
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("4", "1", "2")
     assert [len(case) for case in suite] == [0, 1, 1, 1]
+    assert suite[1][0].get("message") == "a <b> | c"
     table = report.as_markdown("x", OUTCOMES)
     assert "| P13 | O |" in table
     assert "a &lt;b> \\| c" in table
