@@ -1,12 +1,12 @@
 /*
  * The launcher: what stands on PATH as `pyoci`, and as `mydocker`.  It does one thing, exec
  *
- *     python3 -I -S PACKAGE/__main__.py ARGS...            (PACKAGE/mydocker/__main__.py ARGS...)
+ *     python3 -I -S -X utf8 PACKAGE/__main__.py ARGS...    (PACKAGE/mydocker/__main__.py ARGS...)
  *
  * because the script that pip would make loses -I -S, and without them the interpreter reads the
  * caller's directory, PYTHON* variables and .pth files (and takes twice as long to start).  Engines
  * call us with no PATH, no HOME and any working directory, so nothing here depends on them: what is
- * not compiled in is found beside our own file.
+ * not compiled in is found beside our own file.  Nor on a locale: names of files are UTF-8 (-X utf8).
  *
  *     PYOCI_PYTHON   the interpreter, absolute   (make install; the build in the checkout)
  *     PYOCI_HOME     the package, absolute       (make install; an editable pip install)
@@ -19,9 +19,11 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "launch.h"
@@ -265,6 +267,60 @@ static int find_python(struct target *t)
 }
 
 /*
+ * The interpreter maps the tables of the caller's locale, 150 KiB for nothing: everything of ours is UTF-8.  So it
+ * starts in the C locale, and __main__.py puts back what stands here as PYOCI_LC_ALL; hooks get it as it was.
+ */
+static int plain_locale(void)
+{
+	const char *all = getenv("LC_ALL");
+
+	if (setenv("PYOCI_LC_ALL", all ? all : "", 1) || setenv("LC_ALL", "C", 1))
+		return fail("out of memory");
+	return 0;
+}
+
+/*
+ * What a file is recognized by in the header of the compiled script: image_make.py computes the same.
+ */
+static bool file_key(const char *path, uint32_t *key)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return false;
+	*key = (uint32_t)((uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec + (uint64_t)st.st_size);
+	return true;
+}
+
+/*
+ * Takes the script's compiled form, if there is one that this interpreter made of the script as it is now: compiling
+ * at every call takes time, and the whole compiler into memory.  After the magic number of a .pyc come three numbers
+ * that the interpreter does not look at in a script; here they are the file's size, and the keys of the source
+ * and of the interpreter.
+ */
+static void prefer_compiled(struct target *t)
+{
+	char compiled[PATH_MAX];
+	uint32_t header[4];
+	uint32_t source;
+	uint32_t python;
+	struct stat st;
+	int fd;
+
+	*strrchr(t->script, '/') = '\0';
+	if (!path_set(compiled, "%s/__pycache__/main.pyc", t->script))
+		compiled[0] = '\0';
+	t->script[strlen(t->script)] = '/';
+	fd = open(compiled, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (read(fd, header, sizeof(header)) == (ssize_t)sizeof(header) && !fstat(fd, &st) && st.st_size == header[1] &&
+		file_key(t->script, &source) && source == header[2] && file_key(t->python, &python) && python == header[3])
+		strcpy(t->script, compiled);
+	close(fd);
+}
+
+/*
  * Ends in the interpreter.  The arguments are ours from the second on; an empty argv has none.
  */
 int launch_main(int argc, char **argv)
@@ -288,16 +344,23 @@ int launch_main(int argc, char **argv)
 	if (status)
 		return status;
 	clean_environment();
+	if (!mydocker) {
+		prefer_compiled(&target);
+		if (plain_locale())
+			return EXIT_NOT_STARTED;
+	}
 
-	args = calloc((size_t)argc + 5, sizeof(*args));
+	args = calloc((size_t)argc + 7, sizeof(*args));
 	if (!args)
 		return fail("out of memory");
 	args[0] = target.python;
 	args[1] = "-I";
 	args[2] = "-S";
-	args[3] = target.script;
+	args[3] = "-X";
+	args[4] = "utf8";
+	args[5] = target.script;
 	for (int i = 1; i < argc; i++)
-		args[i + 3] = argv[i];
+		args[i + 5] = argv[i];
 
 	/* The point of no return. */
 	execv(target.python, args);

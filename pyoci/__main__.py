@@ -1,6 +1,6 @@
-"""The command: `python3 -I -S .../pyoci/__main__.py ARGS...`, which is what the launcher executes.
+"""The command: `python3 -I -S -X utf8 .../pyoci/__main__.py ARGS...`, which is what the launcher executes.
 
-It is compiled at every call, so it is short.
+It executes __pycache__/main.pyc, which pyoci/image_make.py makes of this, as long as that is up to date.
 """
 
 import fcntl
@@ -11,7 +11,16 @@ import sys
 
 gc.disable()  # the process lives for milliseconds, and what an import makes is no garbage
 
-home = __file__.rpartition("/")[0]  # absolute, since Python 3.9
+kept = posix.environ.pop(b"PYOCI_LC_ALL", None)  # see plain_locale() in libexec/launch.c
+if kept is not None:
+    posix.unsetenv("PYOCI_LC_ALL")
+    del posix.environ[b"LC_ALL"]
+    posix.unsetenv("LC_ALL")
+    if kept:
+        posix.environ[b"LC_ALL"] = kept
+        posix.putenv("LC_ALL", kept)
+
+home = __file__.rpartition("/")[0].removesuffix("/__pycache__")  # absolute, since Python 3.9
 # -I puts neither this directory nor the working directory on the path.  Last, not first: nothing
 # that lies beside the package may stand before the standard library.
 sys.path.append(home.rpartition("/")[0])

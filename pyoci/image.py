@@ -9,7 +9,8 @@ first command of a user with the right to write does (pyoci/image_make.py).
 
     image   u32 size of all, u32 length of the head; the head: marshal of (index, code of this module); then the
             marshalled code of each module
-    index   {name: (file, is package, mtime in ns, size, offset, length)}, offsets from the first module's code
+    index   text, a line for each module: " NAME FILE MTIME SIZE OFFSET LENGTH", the time in ns, offsets from the first
+            module's code.  (As a dict of tuples it would take 50 KiB of every process.)
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    Index = dict[str, tuple[str, bool, int, int, int, int]]
-
 _Spec: Any = type(sys.__spec__)  # importlib.machinery.ModuleSpec, without importing importlib
 
 
@@ -35,7 +34,7 @@ class Importer:
     stale: bool, a module was asked for that the image does not have as it is now
     """
 
-    def __init__(self, home: str, fd: int, start: int, index: Index) -> None:
+    def __init__(self, home: str, fd: int, start: int, index: str) -> None:
         """fd: the image, open for good; start: where the first module's code begins in it."""
         self.home = home
         self.stale = False
@@ -47,16 +46,16 @@ class Importer:
         """The importer protocol: None leaves the module to the next finder."""
         if not name.startswith("pyoci"):
             return None
-        entry = self._index.get(name)
-        if entry is None:
+        entry = self._entry(name)
+        if not entry:
             return None
-        file = f"{self.home}/{entry[0]}"
-        if not _unchanged(file, entry[2], entry[3]):
+        file = f"{self.home}/{entry[1]}"
+        if not _unchanged(file, int(entry[2]), int(entry[3])):
             self.stale = True
             return None
-        spec = _Spec(name, self, origin=file, is_package=entry[1])
-        spec.has_location = True
-        if entry[1]:
+        package = file.endswith("/__init__.py")
+        spec = _Spec(name, self, is_package=package)
+        if package:
             spec.submodule_search_locations = [file.rpartition("/")[0]]
         return spec
 
@@ -70,12 +69,18 @@ class Importer:
     def load(self, module: ModuleType) -> None:
         """Run the code of a module that waited."""
         module.__class__ = type(sys)
-        _, _, _, _, offset, length = self._index[module.__name__]
-        exec(marshal.loads(posix.pread(self._fd, length, self._start + offset)), module.__dict__)
+        _, file, _, _, offset, length = self._entry(module.__name__)
+        module.__file__ = f"{self.home}/{file}"
+        exec(marshal.loads(posix.pread(self._fd, int(length), self._start + int(offset))), module.__dict__)
 
     def has(self, name: str) -> bool:
         """Whether there is such a module."""
-        return name in self._index
+        return f" {name} " in self._index
+
+    def _entry(self, name: str) -> list[str]:
+        """The line of a module, in words; [] where there is none."""
+        start = self._index.find(f" {name} ")
+        return self._index[start : self._index.index("\n", start)].split() if start >= 0 else []
 
 
 class Waiting(type(sys)):  # type: ignore[misc]  # types.ModuleType, without importing types

@@ -78,6 +78,28 @@ def test_no_right_to_write_is_no_error(home: Path) -> None:
     assert not list(home.glob("__pycache__/image.*"))
 
 
+def test_the_command_is_compiled_too(home: Path) -> None:
+    """main.pyc is the same command, and makes the image anew like it."""
+    call(home, "--version")
+    main = home / "__pycache__" / "main.pyc"
+    image(home).unlink()
+    command = [PYTHON, "-I", "-S", str(main), "--version"]
+    assert subprocess.run(command, capture_output=True, timeout=60, check=True).stdout.startswith(b"pyoci version")
+    assert image(home).exists()
+
+
+def test_the_callers_locale_is_put_back(home: Path) -> None:
+    (home / "cli" / "version.py").write_text(
+        "import os, subprocess\nARGS = ()\nOPTIONS = ()\nHELP = ''\ndef run(given, opts):\n"
+        "    assert 'PYOCI_LC_ALL' not in os.environ\n    print(os.environ.get('LC_ALL'), flush=True)\n"
+        "    return subprocess.call(['/bin/sh', '-c', 'echo $LC_ALL$PYOCI_LC_ALL'])\n"
+    )
+    for kept, seen in (("", "None\n\n"), ("xy", "xy\nxy\n")):
+        command = ["/usr/bin/env", f"PYOCI_LC_ALL={kept}", "LC_ALL=C", PYTHON, "-I", "-S", str(home / "__main__.py")]
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout == seen
+
+
 def test_debug_runs_from_the_sources(home: Path) -> None:
     """Their tracebacks have line numbers."""
     call(home, "--version")

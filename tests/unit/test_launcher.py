@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from pyoci import image_make
 
 LIBEXEC = Path(__file__).resolve().parents[2] / "libexec"
 STUB = """
@@ -23,11 +26,13 @@ FAKE_PYTHON = """#!/bin/sh
 printf 'self=%s\\n' "$0"
 printf 'arg=%s\\n' "$@"
 printf 'env=%s\\n' "$LD_LIBRARY_PATH"
+printf 'locale=%s %s\\n' "$LC_ALL" "$PYOCI_LC_ALL"
 /usr/bin/env | grep -a ^PYTHON
 for fd in 0 1 2; do printf 'fd=%s\\n' "$(/usr/bin/readlink /proc/$$/fd/$fd)"; done
 exit 7
 """
 NOT_STARTED = 127
+ISOLATED = ["-I", "-S", "-X", "utf8"]
 
 
 def build(target: Path, *defines: str) -> Path:
@@ -75,7 +80,7 @@ def test_compiled_in(tmp_path: Path) -> None:
     binary = build(tmp_path / "bin" / "pyoci", f'-DPYOCI_PYTHON="{python}"', f'-DPYOCI_HOME="{home}"')
     done = launch(binary, "run", "", "a b")
     assert done.returncode == 7
-    assert fields(done, "arg") == ["-I", "-S", f"{home}/__main__.py", "run", "", "a b"]
+    assert fields(done, "arg") == [*ISOLATED, f"{home}/__main__.py", "run", "", "a b"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +95,7 @@ def test_prefix(plain: Path, tmp_path: Path, library: str) -> None:
     binary = Path(shutil.copy(plain, tmp_path / "bin" / "pyoci"))
     done = launch(binary)
     assert fields(done, "self") == [str(version)], "the interpreter of the version the package lies under"
-    assert fields(done, "arg") == ["-I", "-S", f"{home}/__main__.py"]
+    assert fields(done, "arg") == [*ISOLATED, f"{home}/__main__.py"]
 
 
 def test_symlink_to_the_launcher(plain: Path, tmp_path: Path) -> None:
@@ -124,7 +129,7 @@ def installed(plain: Path, tmp_path: Path) -> Path:
 def test_environment(installed: Path) -> None:
     """No PATH, no HOME, and nothing for the interpreter in what is passed on."""
     done = launch(installed, PYTHONPATH="/tmp", PYTHONHOME="/x", PYTHON="1", KEEP="1")
-    assert fields(done, "arg")[:2] == ["-I", "-S"]
+    assert fields(done, "arg")[:4] == ISOLATED
     assert "PYTHON" not in done.stdout.replace("__main__", "")
 
 
@@ -135,6 +140,40 @@ def test_environment(installed: Path) -> None:
 def test_library_path(installed: Path, given: str, passed: str) -> None:
     """containerd passes "/opt/containerd/lib:", whose last entry is the working directory: the bundle."""
     assert fields(launch(installed, LD_LIBRARY_PATH=given), "env") == [passed]
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, ""), ({"LC_ALL": "de_DE"}, "de_DE"), ({"PYOCI_LC_ALL": "x"}, "")])
+def test_locale(installed: Path, given: dict[str, str], kept: str) -> None:
+    """The interpreter starts in the C locale; the caller's is kept for hooks."""
+    assert fields(launch(installed, LANG="de_DE", **given), "locale") == [f"C {kept}"]
+
+
+def test_compiled_script(installed: Path) -> None:
+    """It is taken as long as it, the script and the interpreter are those that it was made with."""
+    home = installed.parents[1] / "lib/python3.11/site-packages/pyoci"
+    compiled = home / "__pycache__" / "main.pyc"
+    compiled.parent.mkdir()
+    python = installed.parent / "python3"
+    source = home / "__main__.py"
+
+    def script_run() -> str:
+        return fields(launch(installed), "arg")[4]
+
+    def make(size: int = 20) -> None:
+        keys = [image_make.key(path.stat()) for path in (source, python)]
+        compiled.write_bytes(struct.pack("<5I", 0, size, *keys, 0))
+
+    make()
+    assert script_run() == str(compiled)
+    make(size=21)
+    assert script_run() == str(source), "cut short"
+    make()
+    source.write_text("# changed\n")
+    assert script_run() == str(source), "an old one"
+    make()
+    assert script_run() == str(compiled)
+    os.utime(python, ns=(0, 1))
+    assert script_run() == str(source), "that of another interpreter"
 
 
 def test_closed_stdio(installed: Path) -> None:
@@ -180,8 +219,8 @@ def test_mydocker(installed: Path) -> None:
     (home / "mydocker" / "__main__.py").write_text("")
     (installed.parent / "mydocker").symlink_to("pyoci")
     done = launch(installed.parent / "mydocker", "state", "box")
-    assert fields(done, "arg") == ["-I", "-S", f"{home}/mydocker/__main__.py", "state", "box"]
-    assert fields(launch(installed, "state"), "arg")[2] == f"{home}/__main__.py"
+    assert fields(done, "arg") == [*ISOLATED, f"{home}/mydocker/__main__.py", "state", "box"]
+    assert fields(launch(installed, "state"), "arg")[4] == f"{home}/__main__.py"
 
 
 def test_missing_mydocker(installed: Path) -> None:
