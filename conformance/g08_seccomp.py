@@ -181,13 +181,18 @@ class Agent(threading.Thread):
         except OSError:
             return
         with connection:
-            while self.fds and select.select([self.fds[0]], [], [], TIMEOUT)[0]:
-                if not self.answer(self.fds[0]):
-                    break
+            while self.fds and self.asked(self.fds[0]) and self.answer(self.fds[0]):
+                pass
             self.closed = not connection.recv(1)
 
+    def asked(self, fd: int) -> bool:
+        """Wait for a call; False when the last process is gone (Linux 6.1 would wait for a call all the same)."""
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return any(events & select.POLLIN for _, events in poll.poll(TIMEOUT * 1000))
+
     def answer(self, fd: int) -> bool:
-        """SECCOMP_IOCTL_NOTIF_RECV and _SEND; False when the last process is gone."""
+        """SECCOMP_IOCTL_NOTIF_RECV and _SEND; False when the process that called is gone."""
         request = bytearray(80)
         try:
             fcntl.ioctl(fd, 0xC0502100, request)
