@@ -219,7 +219,14 @@ class Directory:
     # -- the record ---------------------------------------------------------------------------
 
     def load(self) -> dict[str, Any]:
-        """The facts of state.json; {} when create has not come that far.  Raises errors.WrongState when damaged."""
+        """The facts of state.json; {} when create has not come that far.  Raises errors.WrongState when damaged.
+
+        A directory that somebody else has made or may write to is: what it says of hooks, cgroups and processes
+        would be done with our rights.
+        """
+        status = kernel.fstat(self.fd)
+        if status.st_uid != kernel.geteuid() or status.st_mode & 0o022:
+            raise self._damaged("it belongs to another user, or others may write to it")
         try:
             data = self.read(STATE)
         except FileNotFoundError:

@@ -315,6 +315,12 @@ TEETH = (
     ),
     tooth(
         "19",
+        "the state of another user is not believed",
+        "unit/test_state.py::test_a_state_of_another_user security/test_names.py::test_a_state_that_another_user_made",
+        ("pyoci/host/state.py", "if status.st_uid != kernel.geteuid() or status.st_mode & 0o022:", "if False:"),
+    ),
+    tooth(
+        "19",
         "a reused pid is not init",
         "integration/test_create_steps.py::test_reused_pid_is_not_signalled",
         ("pyoci/host/process.py", "if start_time(pid) != start:", "if start_time(pid) < 0:"),

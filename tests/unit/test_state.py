@@ -105,6 +105,18 @@ def test_only_a_directory_is_a_state(tmp_path: Path, kind: str) -> None:
         Directory.open(str(tmp_path), "box")
 
 
+@pytest.mark.parametrize(("mode", "uid"), [(0o770, 0), (0o702, 0), (0o700, 12345)])
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to give a directory away")
+def test_a_state_of_another_user(directory: Directory, mode: int, uid: int) -> None:
+    """SECURITY 19: what is in there is not believed, and so no hook of his is run."""
+    directory.save(record())
+    assert directory.load()["id"] == "box"
+    os.chmod(directory.path, mode)
+    os.chown(directory.path, uid, uid)
+    with pytest.raises(errors.WrongState, match="belongs to another user"):
+        directory.load()
+
+
 def test_root_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(errors.SetupError, match="file/box: not a directory"):
