@@ -1,6 +1,6 @@
 """The integration suite on a kernel that lacks a call: a plugin of pytest, loaded by test_degraded.py.
 
-    RUNTIME="attack deny NUMBER ERRNO build/pyoci" PYOCI_LACKS=open_tree python3 -m pytest -p tests.security.degraded ...
+    RUNTIME="attack deny NUMBER ERRNO build/pyoci" PYOCI_LACKS=open_tree python3 -m pytest -p tests.security.degraded
 
 A test that fails there is expected to, if a command of the runtime failed in it with one error that names the call,
 and nothing was left behind; every other failure is one.  What passes, passes: with PYOCI_LACKS empty all have to.
