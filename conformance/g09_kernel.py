@@ -63,12 +63,16 @@ MODES = {
 @check("Z04")
 def memory_policy(box: Box) -> None:
     """The seven modes, with nodes."""
-    if not Path("/proc/self/numa_maps").exists():
-        raise Skip("this kernel knows no NUMA")
+    lacking = []
     for name, number in MODES.items():
+        if error := machine.memory_policy(number):
+            lacking.append(f"MPOL_{name} ({error})")
+            continue
         with_nodes = name not in ("DEFAULT", "LOCAL")
         box.linux["memoryPolicy"] = {"mode": f"MPOL_{name}", **({"nodes": "0"} if with_nodes else {})}
         same(box.output("probe", "mempolicy").split(), [str(number), str(int(with_nodes))], name)
+    if lacking:
+        raise Skip(f"this kernel refuses {', '.join(lacking)}")
 
 
 @check("Z04")

@@ -15,6 +15,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,6 +32,7 @@ MNT_DETACH = 2
 PR_SET_CHILD_SUBREAPER = 36
 # the same numbers on every architecture
 SYS_OPEN_TREE, SYS_MOUNT_SETATTR, OPEN_TREE_CLONE = 428, 442, 1
+SYS_SET_MEMPOLICY = 238 if platform.machine() == "x86_64" else 237
 AT_FDCWD, AT_EMPTY_PATH, MOUNT_ATTR_IDMAP = -100, 0x1000, 0x100000
 # seconds one runtime command may take; more for an emulated machine, where every other patience grows with it
 TIMEOUT = float(os.environ.get("CONFORMANCE_TIMEOUT", "20"))
@@ -180,6 +182,17 @@ def lsm(name: str) -> bool:
     roots = {"apparmor": Path("/sys/module/apparmor/parameters/enabled"), "selinux": Path("/sys/fs/selinux/enforce")}
     root = roots[name]
     return root.exists() and (name != "apparmor" or root.read_text().strip() == "Y")
+
+
+def memory_policy(mode: int) -> str:
+    """ "" when the kernel takes this mode of set_mempolicy(2), with node 0 where it takes nodes; else why not."""
+    text = (
+        "import ctypes, sys; call = ctypes.CDLL(None, use_errno=True).syscall; node = ctypes.c_ulong(1); "
+        f"found = call({SYS_SET_MEMPOLICY}, {mode}, ctypes.byref(node) if {mode not in (0, 4)} else None, 64); "
+        "sys.exit(ctypes.get_errno() if found else 0)"
+    )
+    code = subprocess.run([sys.executable, "-c", text], check=False).returncode
+    return os.strerror(code) if code else ""
 
 
 def resctrl() -> bool:
