@@ -87,6 +87,7 @@ def plan_options(request: Request, bundle: bundles.Bundle, arch: str) -> Options
             "annotations": bundle.config.get("annotations") or {},
         },
         seccomp=shared.seccomp_compiler(request.root, arch),
+        names=shared.names(bundle.config["root"]["path"]),
     )
 
 

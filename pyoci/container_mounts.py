@@ -55,7 +55,7 @@ def plan_of(
     target = Target(init.pid, container_exec.namespaces(init.pid))
     if "mount" not in target.namespaces:
         raise errors.WrongState("the container has no mount namespace of its own")
-    options = Options(record["id"], record["bundle"])
+    options = Options(record["id"], record["bundle"], names=shared.names(f"/proc/{init.pid}/root"))
     return make_mounts(mounts, config, target, facts.read(), options, remove)
 
 

@@ -130,6 +130,17 @@ def seccomp_compiler(root: str, arch: str) -> Callable[[dict[str, Any]], Program
     return compiled
 
 
+def names(rootfs: str) -> Callable[[str, str], int]:
+    """The ids of names in the image at rootfs (row M16, X-mount.owner); see Options."""
+
+    def id_of(kind: str, name: str) -> int:
+        from pyoci import container_user
+
+        return container_user.Lookup(rootfs).id(kind, name)
+
+    return id_of
+
+
 def open_descriptor(name: str, plan: Plan) -> int:
     """What a name of Plan.fds stands for.  Raises errors.SetupError."""
     what, kind, path = name.split(":", 2)

@@ -23,7 +23,7 @@ MAX_ID = (1 << 32) - 2  # 2^32 - 1 is "unchanged" to the kernel
 
 def resolve(init: Process, base: dict[str, Any], who: str, groups: Sequence[str]) -> dict[str, Any]:
     """See Container.user."""
-    return Lookup(init).user(base, who, groups)
+    return Lookup(f"/proc/{init.pid}/root", init).user(base, who, groups)
 
 
 def number(text: str) -> int | None:
@@ -36,11 +36,12 @@ def number(text: str) -> int | None:
 
 
 class Lookup:
-    """Looks names up in one container."""
+    """Looks names up in one container: below root, as long as init, if there is one, has not ended."""
 
-    __slots__ = ("_files", "_init")
+    __slots__ = ("_files", "_init", "_root")
 
-    def __init__(self, init: Process) -> None:
+    def __init__(self, root: str, init: Process | None = None) -> None:
+        self._root = root
         self._init = init
         self._files: dict[str, list[list[str]]] = {}
 
@@ -63,6 +64,10 @@ class Lookup:
             more = [self._group(group) for group in groups]
             result["additionalGids"] = [*dict.fromkeys([*(result.get("additionalGids") or ()), *more])]
         return result
+
+    def id(self, kind: str, name: str) -> int:
+        """The id of an "owner", or of a "group"."""
+        return self._group(name) if kind == "group" else self._passwd(name)[0]
 
     def _passwd(self, name: str) -> tuple[int, int]:
         for fields in self._lines(PASSWD, 4):
@@ -97,13 +102,13 @@ class Lookup:
         from pyoci.host import rootfile  # numbers need no file
 
         try:
-            data = rootfile.read(f"/proc/{self._init.pid}/root", path, MAX_FILE)
+            data = rootfile.read(self._root, path, MAX_FILE)
         except FileNotFoundError:
             data = b""
         except OSError as error:
             text = errors.errno_text(error.errno or 0)
             raise errors.SetupError(f"read {path} of the container: {text}", errno=error.errno or 0) from None
-        if not self._init.running():  # asked after: so it was the container's root
+        if self._init and not self._init.running():  # asked after: so it was the container's root
             raise errors.WrongState("cannot exec in a container that has stopped")
         return data.decode("utf-8", "surrogateescape")
 

@@ -79,7 +79,7 @@ def before(wanted: mountopts.Wanted, dest: str, where: str) -> list[ops.Op]:
     return [ops.op("mkdir", dest, mode=mode or 0, where=where)]
 
 
-def after(wanted: mountopts.Wanted, dest: str, where: str) -> list[ops.Op]:
+def after(draft: Draft, wanted: mountopts.Wanted, dest: str, where: str) -> list[ops.Op]:
     """What comes after it: a part of it shown instead, and the owner and mode of its root."""
     asked = [name for name in _ON_ROOT if name in wanted.extra]
     if asked and wanted.nofail:
@@ -93,13 +93,32 @@ def after(wanted: mountopts.Wanted, dest: str, where: str) -> list[ops.Op]:
             ops.op(
                 "own",
                 dest,
-                uid=int(wanted.extra.get("owner", ops.UNCHANGED)),
-                gid=int(wanted.extra.get("group", ops.UNCHANGED)),
+                uid=_owner(draft, "owner", wanted, where),
+                gid=_owner(draft, "group", wanted, where),
                 mode=ops.UNCHANGED if mode is None else mode,
                 where=where,
             )
         )
     return steps
+
+
+def _owner(draft: Draft, kind: str, wanted: mountopts.Wanted, where: str) -> int:
+    """An id, or the id of a name.  mount(8) looks a name up in the system that it mounts for: here the container's."""
+    given = wanted.extra.get(kind)
+    if given is None:
+        return ops.UNCHANGED
+    if given.isdigit():
+        return int(given)
+    if draft.options.names is None:
+        raise errors.InvalidConfig(
+            f"X-mount.{kind}={given}: a name cannot be looked up here", where=f"{where}/options", hint="give its number"
+        )
+    try:
+        return draft.options.names(kind, given)
+    except errors.Error as error:
+        raise errors.InvalidConfig(
+            f"X-mount.{kind}: {error.message}", where=f"{where}/options", hint=error.hint
+        ) from None
 
 
 def label(draft: Draft, kind: str) -> list[str]:

@@ -194,13 +194,13 @@ def _check_extra(name: str, value: str, where: str) -> str:
         # mkdir may come without a mode
         good = value == "" if name == "mkdir" and not value else octal(value) is not None
     elif name in ("owner", "group"):
-        # names would be the host's, or the image's: mount(8) has only one passwd(5) to look into
-        good = value.isascii() and value.isdigit() and int(value) < 0xFFFFFFFF
+        # a name is looked up when the plan is made (plan.mountextra)
+        number = value.isascii() and value.isdigit()
+        good = int(value) < 0xFFFFFFFF if number else bool(value) and value[0] not in "-+" and ":" not in value
     elif name == "subdir":
         good = bool(value.strip("/")) and ".." not in value.split("/")
     if not good:
-        hint = "a number, not a name" if name in ("owner", "group") else ""
-        raise errors.InvalidConfig(f"X-mount.{name} cannot be {value!r}", where=where, hint=hint)
+        raise errors.InvalidConfig(f"X-mount.{name} cannot be {value!r}", where=where)
     return value
 
 

@@ -58,7 +58,7 @@ def _one(draft: Draft, mount: dict[str, Any], where: str) -> list[ops.Op]:
 
         idmap = mountextra.idmap(draft, wanted, mount, where)
         steps = [*mountextra.before(wanted, dest, where), *_mount(draft, wanted, mount, dest, where, idmap)]
-        return steps + mountextra.after(wanted, dest, where)
+        return steps + mountextra.after(draft, wanted, dest, where)
     return _mount(draft, wanted, mount, dest, where, 0)
 
 

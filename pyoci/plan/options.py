@@ -24,6 +24,7 @@ class Options:
     rootless:       bool, cgroups that may not be made are left out, whatever is asked of them; None: where nothing is
     seccomp:        function from linux.seccomp to the compiled Program, or None: compile it here.
                     The host side passes one that looks into its cache first.
+    names:          function from "owner" or "group" and a name to its id in the container, or None: there are no names
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class Options:
         "cgroup_manager",
         "env",
         "id",
+        "names",
         "no_new_keyring",
         "no_pivot",
         "preserve_fds",
@@ -52,6 +54,7 @@ class Options:
         rootless: bool | None = None,
         state: dict[str, Any] | None = None,
         seccomp: Callable[[dict[str, Any]], Program] | None = None,
+        names: Callable[[str, str], int] | None = None,
     ) -> None:
         self.id = id
         self.bundle = bundle
@@ -63,6 +66,7 @@ class Options:
         self.rootless = rootless
         self.state = state or {}
         self.seccomp = seccomp
+        self.names = names
 
 
 class Target:

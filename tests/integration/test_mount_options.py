@@ -213,6 +213,19 @@ def test_x_mount_owner(box: Box) -> None:
     assert box.sh("stat -c '%u:%g %a' /m") == "12:13 2750\n"
 
 
+def test_x_mount_owner_by_name(box: Box) -> None:
+    """M16: a name is the image's, as mount(8) takes those of the system it mounts for."""
+    box.mount("/m", "tmpfs", "tmpfs", "X-mount.owner=walnut", "X-mount.group=nuts")
+    (box.rootfs / "etc/group").write_text("root:x:0:\nnuts:x:1234:\n")
+    assert box.sh("stat -c '%u:%g' /m") == "1000:1234\n"
+    (box.rootfs / "etc/passwd").unlink()
+    os.symlink("/proc/self/environ", box.rootfs / "etc/passwd")  # the image's, so empty: never the host's
+    result = box.create(check=False)
+    assert result.code == 1
+    assert "X-mount.owner: unable to find user walnut" in result.error
+    assert "/mounts/6/options" in result.error
+
+
 # -- links ----------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from pyoci import errors, linux, plan
 from pyoci.plan import mountopts, ops
+from pyoci.plan.options import Options
 from tests import golden
 from tests.unit.planning import config, find, index, make, names, namespaces, on, one, refused, user_namespace
 
@@ -259,12 +260,20 @@ def test_m16_x_mount() -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["X-mount.mkdir=9", "X-mount.owner=walnut", "X-mount.group=-1", "X-mount.mode=", "X-mount.subdir=a/../..",
+    ["X-mount.mkdir=9", "X-mount.owner=", "X-mount.owner=a:b", "X-mount.owner=4294967295", "X-mount.group=-1", "X-mount.mode=", "X-mount.subdir=a/../..",
      "X-mount.subdir=/", "X-mount.idmap=0:0", "X-mount.idmap=x:0:0:1"],
 )  # fmt: skip
 def test_m16_x_mount_that_means_nothing(word: str) -> None:
     with pytest.raises(errors.InvalidConfig, match="X-mount"):
         bind(word)
+
+
+def test_m16_x_mount_names() -> None:
+    mounts = [{"destination": "/m", "type": "tmpfs", "options": ["X-mount.owner=walnut", "X-mount.group=nuts"]}]
+    ids = {("owner", "walnut"): 7, ("group", "nuts"): 8}
+    made = make(mounts=mounts, options=Options("id", "/b", names=lambda kind, name: ids[kind, name]))
+    assert one(made, "own").nums == [7, 8, ops.UNCHANGED]
+    refused(config(mounts=mounts), "/mounts/0/options")
 
 
 def test_m16_nofail_may_not_change_the_root() -> None:
