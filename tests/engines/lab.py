@@ -46,7 +46,7 @@ class Check(NamedTuple):
     id: str
     engines: tuple[str, ...]
     function: Callable[[Any], None]
-    quick: bool  # belongs to the short selection that CI runs
+    quick: bool  # belongs to the short selection of --quick
 
 
 CHECKS: list[Check] = []
