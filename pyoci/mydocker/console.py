@@ -230,6 +230,7 @@ class Session:
     def __init__(self, stream: Stream, *, stdin: bool, terminal: bool, keys: bytes = b"", proxy: bool = True) -> None:
         """stdin: read ours; terminal: ours is one, and so is the container's; proxy: signals go to the container."""
         self.stream = stream
+        self.shown = {STDOUT, STDERR}  # what of the output; with nothing, all is done at the end of stdin
         self.stdin = stdin
         self.terminal = Terminal(0) if terminal and stdin and os.isatty(0) else None
         self.screen = Terminal(1) if terminal and os.isatty(1) else self.terminal
@@ -263,7 +264,7 @@ class Session:
 
     def _loop(self, wakeup: Wakeup) -> None:
         deadline: float | None = None
-        while self.stream.sources and not self.detached and not self.killed:
+        while self.stream.sources and not self.detached and not self.killed and (self.shown or self.stdin):
             poller = select.poll()
             self._register(poller, wakeup, deadline is None)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -310,10 +311,14 @@ class Session:
                 data = b""
             if not data:
                 self.stream.drop(fd)
-            elif kind:
-                _write(kind, data)
+            elif not kind:
+                self._show(data[0], data[1:])
             else:
-                _write(data[0], data[1:])
+                self._show(kind, data)
+
+    def _show(self, kind: int, data: bytes) -> None:
+        if (STDERR if kind == STDERR else STDOUT) in self.shown:
+            _write(kind, data)
 
     def _input(self, events: dict[int, int]) -> None:
         if not self.at_end and events.get(0, 0):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import datetime
 import glob
 import os
 import re
@@ -16,7 +15,7 @@ import secrets
 import shutil
 
 import pyoci
-from pyoci.mydocker import errors, names, records
+from pyoci.mydocker import clock, errors, names, observed, processes, records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,45 +28,6 @@ _ID = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _NEW = ".new-"
 _WAITS = ".awaited-by-"
-UNKNOWN_EXIT = 255  # nobody was there to see it: a reboot, a monitor that was killed
-FRESH: dict[str, Any] = {
-    "started": None,
-    "finished": None,
-    "exit_code": 0,
-    "error": "",
-    "oom": False,
-    "conmon": 0,
-    "run": "",  # a random name of the run, so that the end of an older one is not taken for its end
-    "restarts": 0,
-    "restarting": False,
-    "waiter": [0, 0],  # pid and start time of the process that will restart it
-    "stopped": False,  # by the user: no restart policy but `always` brings it back, and that at boot only
-}
-
-
-class State:
-    """What a container is doing.
-
-    status: created, running, paused, restarting, exited or dead (its record cannot be read)
-    pid: int, 0 unless it runs; started, finished: RFC 3339 or None; exit_code: int; error: str; oom: bool
-    """
-
-    def __init__(self, status: str, pid: int, facts: dict[str, Any]) -> None:
-        self.status = status
-        self.pid = pid
-        self.started: str | None = facts["started"]
-        self.finished: str | None = facts["finished"]
-        self.exit_code: int = facts["exit_code"]
-        self.error: str = facts["error"]
-        self.oom: bool = facts["oom"]
-        self.restarts: int = facts["restarts"]
-        self.stopped: bool = facts["stopped"]
-        self.conmon: int = facts["conmon"]
-
-    @property
-    def alive(self) -> bool:
-        """Whether there is a process."""
-        return self.status in ("running", "paused")
 
 
 class Container:
@@ -81,6 +41,7 @@ class Container:
         self.directory = f"{paths.containers}/{id}"
         self.run = f"{paths.run}/{id}"
         self.exit_path = f"{paths.run}/exits/{id}"
+        self.restarting = f"{self.directory}/restarting"  # a lock: held by `restart` from the stop to the start
 
     # -- what it is -----------------------------------------------------------------------------
 
@@ -119,31 +80,40 @@ class Container:
     def facts(self) -> dict[str, Any]:
         """state.json, with what is missing filled in."""
         try:
-            return {**FRESH, **records.read(f"{self.directory}/state.json")}
+            return {**observed.FRESH, **records.read(f"{self.directory}/state.json")}
         except (FileNotFoundError, records.Broken):
-            return dict(FRESH)
+            return dict(observed.FRESH)
 
     def save_facts(self, **changes: Any) -> None:
         """Change state.json; the caller holds the lock."""
         records.write(f"{self.directory}/state.json", {**self.facts(), **changes})
 
-    def state(self) -> State:
-        """Look: the runtime, then the monitor's exit file, then what was written down."""
-        facts = self.facts()
+    def state(self) -> observed.State:
+        """Look; and once more when what is written down has changed meanwhile."""
+        while True:
+            facts = self.facts()
+            found = self._look(dict(facts))
+            if found.alive or self.facts() == facts:
+                return found
+
+    def _look(self, facts: dict[str, Any]) -> observed.State:
+        """The runtime, then the monitor's exit file, then what was written down."""
         status, pid = self._runtime_status()
         if status in ("running", "paused"):
-            return State(status, pid, facts)
+            return observed.State(status, pid, facts)
         if self.problem:
-            return State("dead", 0, facts)
-        if facts["started"] is None or status in ("creating", "created"):
-            return State("created", 0, facts)
+            return observed.State("dead", 0, facts)
+        if processes.alive(*facts["waiter"]) and not facts["stopped"]:
+            return observed.State("restarting", 0, facts)
+        if facts["started"] is None or status == "created":  # "creating" is also what it says while it is deleted
+            return observed.State("created", 0, facts)
         if facts["finished"] is None:
-            facts["exit_code"], facts["finished"] = self.exit_file() or (UNKNOWN_EXIT, now())
-            facts["restarting"] = self._about_to_restart(State("exited", 0, facts))
-        return State("restarting" if facts["restarting"] else "exited", 0, facts)
+            facts["exit_code"], facts["finished"] = self.exit_file() or (observed.UNKNOWN_EXIT, clock.now())
+        ended = observed.State("exited", 0, facts)
+        return observed.State("restarting", 0, facts) if self._about_to_restart(ended) else ended
 
-    def _about_to_restart(self, state: State) -> bool:
-        """Its monitor has yet to look at what its policy says, and will find a reason to."""
+    def _about_to_restart(self, state: observed.State) -> bool:
+        """Its monitor has yet to do what its policy says: leave a process behind that restarts it."""
         from pyoci.mydocker import restart
 
         try:
@@ -152,6 +122,22 @@ class Container:
         except OSError:
             return False
         return watched and restart.delay(self.host["restart"], state) is not None
+
+    def goes_on(self) -> bool:
+        """Whether it runs, or has ended and is about to be started again: by its policy, or by `restart`."""
+        if self._lives():
+            return True
+        try:
+            with records.Lock(self.restarting, shared=True, wait=False):
+                return self._lives()  # once more: the restart may have come between
+        except records.Lock.Busy:
+            return True
+        except errors.StorageError:  # it is removed
+            return False
+
+    def _lives(self) -> bool:
+        state = self.state()
+        return state.alive or state.status == "restarting"
 
     @property
     def status(self) -> str:
@@ -169,7 +155,7 @@ class Container:
         """What conmon wrote when it saw the end: exit code and time."""
         try:
             with open(self.exit_path, encoding="ascii") as file:
-                return int(file.read()) & 0xFF, stamp(os.fstat(file.fileno()).st_mtime)
+                return int(file.read()) & 0xFF, clock.stamp(os.fstat(file.fileno()).st_mtime)
         except (OSError, ValueError):
             return None
 
@@ -306,11 +292,11 @@ def create(paths: Paths, record: dict[str, Any], name: str | None) -> Container:
         else:
             _check_free(paths, name)
         id = secrets.token_hex(32)
-        made = {**record, "id": id, "name": name, "created": now()}
+        made = {**record, "id": id, "name": name, "created": clock.now()}
         temporary = f"{paths.containers}/{_NEW}{id}"
         os.mkdir(temporary, 0o711)
         records.write(f"{temporary}/container.json", made)
-        records.write(f"{temporary}/state.json", FRESH)
+        records.write(f"{temporary}/state.json", observed.FRESH)
         os.rename(temporary, f"{paths.containers}/{id}")  # from here on it exists, whatever happens to us
         records.sync_directory(paths.containers)
     return Container(paths, id, made)
@@ -374,22 +360,3 @@ def find(paths: Paths, text: str) -> Container:
     if not fitting:
         raise missing(text)
     return fitting[0]
-
-
-# -- time -------------------------------------------------------------------------------------
-
-
-def stamp(seconds: float) -> str:
-    """Seconds since 1970 -> RFC 3339, UTC, microseconds."""
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def now() -> str:
-    """This moment, as stamp() writes it."""
-    return stamp(datetime.datetime.now(datetime.UTC).timestamp())
-
-
-def seconds(text: str | None) -> float:
-    """stamp() backwards; 0 for none."""
-    return datetime.datetime.fromisoformat(text).timestamp() if text else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pyoci
-from pyoci.mydocker import console, containers, errors, lifecycle, monitor, processes
+from pyoci.mydocker import console, errors, lifecycle, monitor, observed, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,26 @@ def start(container: Container, *, stdin: bool, keys: str = console.DEFAULT_KEYS
         return stay(container, session(streams[0], container, stdin=stdin, keys=keys, proxy=proxy))
 
 
+def run(container: Container, *, keys: str = console.DEFAULT_KEYS, proxy: bool = True) -> int | None:
+    """The same for a container that was just made, with the streams of -a only; None when its output is not wanted."""
+    wanted = container.config
+    streams: list[console.Stream] = []
+    with container.awaited():
+        lifecycle.start(container, lambda: streams.append(connect(container)))
+        front = session(
+            streams[0], container, stdin=wanted["OpenStdin"] and wanted["AttachStdin"], keys=keys, proxy=proxy
+        )
+        chosen = {console.STDOUT: wanted["AttachStdout"], console.STDERR: wanted["AttachStderr"]}
+        front.shown = {kind for kind, shown in chosen.items() if shown}
+        if front.shown:
+            return stay(container, front)
+        try:
+            front.run()
+        finally:
+            front.stream.close()
+    return None
+
+
 def stay(container: Container, front: console.Session) -> int:
     """Until the end; gives the exit code.  The caller holds container.awaited()."""
     watcher = monitor.Monitor(container)
@@ -69,4 +89,4 @@ def stay(container: Container, front: console.Session) -> int:
 def _exit_of_this_run(container: Container) -> int:
     """It has been restarted already: what it ended with is told by its monitor's file or lost."""
     found = container.exit_file()
-    return found[0] if found else containers.UNKNOWN_EXIT
+    return found[0] if found else observed.UNKNOWN_EXIT

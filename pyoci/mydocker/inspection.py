@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import time
 
-from pyoci.mydocker import containers, monitor, networks, ports, rootless, show, slirp
+from pyoci.mydocker import clock, monitor, networks, ports, rootless, show, slirp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyoci.mydocker.containers import Container, State
+    from pyoci.mydocker.containers import Container
+    from pyoci.mydocker.observed import State
 
 _NEVER = "0001-01-01T00:00:00Z"  # how docker writes no time
 
@@ -19,7 +20,7 @@ _NEVER = "0001-01-01T00:00:00Z"  # how docker writes no time
 def status(state: State) -> str:
     """ "Up 5 minutes (Paused)", "Exited (0) 2 hours ago": ps's STATUS."""
     if state.alive:
-        up = f"Up {show.duration(time.time() - containers.seconds(state.started))}"
+        up = f"Up {show.duration(time.time() - clock.seconds(state.started))}"
         return f"{up} (Paused)" if state.status == "paused" else up
     if state.status in ("exited", "restarting"):
         word = "Exited" if state.status == "exited" else "Restarting"

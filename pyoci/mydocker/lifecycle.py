@@ -10,38 +10,32 @@ import os
 import secrets
 import shutil
 import signal
-import sys
 import time
 
 import pyoci
 from pyoci.mydocker import (
     calls,
-    config,
-    containers,
+    clock,
     errors,
-    hostfiles,
     images,
-    inroot,
     monitor,
     networks,
+    observed,
+    preparation,
     processes,
     restart,
     rootless,
     slirp,
-    users,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from pyoci.mydocker.containers import Container
 
-_INITS = ("/usr/bin/tini-static", "/usr/bin/catatonit", "/usr/libexec/podman/catatonit", "/usr/bin/docker-init")
 _SHM_FLAGS = 0x2 | 0x4 | 0x8  # MS_NOSUID, MS_NODEV, MS_NOEXEC
 _DEATH = 10.0  # seconds after SIGKILL
-_SWAP_FILES = ("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "/sys/fs/cgroup/cgroup.controllers")
 
 
 # -- start ------------------------------------------------------------------------------------
@@ -60,7 +54,10 @@ def start(container: Container, ready: Callable[[], None] | None = None, *, coun
         if container.problem:
             raise errors.Error(f"cannot start container {container.name}: {container.problem}")
         _clean(container)
-        container.save_facts(**{**containers.FRESH, "restarts": count, "run": secrets.token_hex(8)})
+        fresh = {**observed.FRESH, "restarts": count, "run": secrets.token_hex(8)}
+        if count:  # until it runs it is shown as restarting
+            fresh["waiter"] = container.facts()["waiter"]
+        container.save_facts(**fresh)
         try:
             _start(container, ready)
         except BaseException as error:
@@ -70,7 +67,7 @@ def start(container: Container, ready: Callable[[], None] | None = None, *, coun
 
 def _start(container: Container, ready: Callable[[], None] | None) -> None:
     rootfs = _mount(container)
-    made = make_config(container, rootfs)
+    made = preparation.make_config(container, rootfs)
     watcher = monitor.Monitor(container)
     watcher.prepare()
     if container.host["ipc"] == "shareable":
@@ -81,7 +78,7 @@ def _start(container: Container, ready: Callable[[], None] | None) -> None:
     if ready:
         ready()
     # before the program runs: should we be killed after it, it has started
-    container.save_facts(started=containers.now(), finished=None, conmon=watcher.pid()[0])
+    container.save_facts(started=clock.now(), finished=None, conmon=watcher.pid()[0])
     container.runtime.start()
 
 
@@ -97,79 +94,6 @@ def _mount(container: Container) -> str:
         return store.mount_again(container.id)
     except errors.NotFound:  # the command that made the container was killed before
         return store.mount(store.resolve(container.image_id), container.id)
-
-
-def make_config(container: Container, rootfs: str) -> dict[str, Any]:
-    """config.json of a container whose root is mounted at rootfs, and the files it names.  Raises errors.Error."""
-    record, host = container.record, container.host
-    root = inroot.open_directory(rootfs)
-    try:
-        user = users.resolve(root, container.config["User"], tuple(host["group_add"]))
-    finally:
-        os.close(root)
-    place = config.Place(rootfs, container.directory, user)
-    place.joins = _joins(container)
-    place.shm = _shm(container)
-    place.swap = bool(host["memory_swap"]) or _limits_swap()
-    place.rootless = rootless.active()
-    if place.rootless and config.limits(host, place.swap):
-        sys.stderr.write("mydocker: warning: limits of memory, CPU and processes need root: they are not applied\n")
-    if host["init"]:
-        place.init = _init_program()
-    own_network = host["network"] != "host" and "network" not in place.joins
-    _write_files(container, own_network)
-    if "network" in place.joins:  # the names of that network are that container's
-        place.directory = containers.find(container.paths, host["network"].partition(":")[2]).directory
-    return config.make(record, place)
-
-
-def _write_files(container: Container, own_network: bool) -> None:
-    directory, host = container.directory, container.host
-    name = container.config["Hostname"]
-    hostfiles.write(f"{directory}/hostname", f"{name}\n")
-    own_name = [("127.0.1.1", [name])] if own_network else []
-    hostfiles.write(f"{directory}/hosts", hostfiles.hosts(host, own_name, as_host=host["network"] == "host"))
-    if rootless.active() and own_network and not host["dns"]:
-        host = {**host, "dns": [slirp.DNS]}
-    hostfiles.write(f"{directory}/resolv.conf", hostfiles.resolv(host, own_network))
-
-
-def _joins(container: Container) -> dict[str, str]:
-    """--network, --pid and --ipc container:NAME."""
-    found = {}
-    for option, kind, file in (("network", "network", "net"), ("pid", "pid", "pid"), ("ipc", "ipc", "ipc")):
-        mode, _, name = container.host[option].partition(":")
-        if mode == "container" and name:
-            other = containers.find(container.paths, name)
-            pid = other.state().pid
-            if not pid:
-                raise errors.Conflict(f"cannot join {option} of a non running container: {other.id}", code=125)
-            if kind == "ipc" and other.host["ipc"] != "shareable":
-                raise errors.Conflict(
-                    f"can not join IPC of container {other.id}: non-shareable IPC",
-                    hint="run that container with --ipc shareable",
-                    code=125,
-                )
-            found[kind] = f"/proc/{pid}/ns/{file}"
-    return found
-
-
-def _shm(container: Container) -> str:
-    """The directory that containers with one ipc namespace share as /dev/shm; "" for one of its own."""
-    mode, _, name = container.host["ipc"].partition(":")
-    owner = containers.find(container.paths, name) if mode == "container" else container
-    return f"{owner.run}/shm" if mode in ("container", "shareable") else ""
-
-
-def _limits_swap() -> bool:
-    return any(map(os.path.exists, _SWAP_FILES))
-
-
-def _init_program() -> str:
-    for path in _INITS:
-        if os.access(path, os.X_OK):
-            return path
-    raise errors.Error("--init needs a small init program, and there is none", hint="install tini", code=125)
 
 
 def _connect(container: Container, pid: int) -> None:
@@ -190,20 +114,20 @@ def _connect(container: Container, pid: int) -> None:
 # -- the end ----------------------------------------------------------------------------------
 
 
-def finish(container: Container) -> containers.State:
+def finish(container: Container) -> observed.State:
     """Write down how it ended, and let go of what it used; nothing is done to one that runs.  Gives its state."""
     with container.lock():
         return _finish(container)
 
 
-def _finish(container: Container, **facts: Any) -> containers.State:
-    """facts: what else to write down; the caller holds the lock."""
+def _finish(container: Container) -> observed.State:
+    """The caller holds the lock."""
     state = container.state()
     if not state.alive:
         _clean(container)
         if state.started and not container.facts()["finished"]:
-            facts |= {"exit_code": state.exit_code, "oom": os.path.exists(f"{container.run}/oom")}  # conmon's file
-            container.save_facts(finished=state.finished, **facts)
+            oom = os.path.exists(f"{container.run}/oom")  # conmon's file
+            container.save_facts(finished=state.finished, exit_code=state.exit_code, oom=oom)
     return container.state()
 
 
@@ -231,7 +155,7 @@ def exited(container: Container, run: str) -> None:
             return
         before = container.state()
         delay = restart.delay(container.host["restart"], before) if before.started and not before.alive else None
-        state = _finish(container, restarting=delay is not None)
+        state = _finish(container)
     if state.alive or not state.started:
         return
     if container.host["auto_remove"]:
@@ -309,7 +233,7 @@ def _resume(container: Container) -> None:
         return
 
 
-def wait_cleaned(container: Container) -> containers.State | None:
+def wait_cleaned(container: Container) -> observed.State | None:
     """Wait for conmon to be through with a container that has ended, then see to it; None when it was removed."""
     monitor.Monitor(container).wait(_DEATH)
     try:
@@ -334,7 +258,7 @@ def wait(container: Container, interval: float = 0.2) -> int:
 def last_exit(container: Container) -> int:
     """The exit code of a container that --rm has removed, as far as its monitor's file tells."""
     found = container.exit_file()
-    return found[0] if found else containers.UNKNOWN_EXIT
+    return found[0] if found else observed.UNKNOWN_EXIT
 
 
 # -- removing ---------------------------------------------------------------------------------

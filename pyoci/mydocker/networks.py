@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 
-from pyoci.mydocker import bridge, containers, errors, hostfiles, ipam, nft, ports, processes, records, rootless
+from pyoci.mydocker import bridge, clock, containers, errors, hostfiles, ipam, nft, ports, processes, records, rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,17 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 DEFAULT = "bridge"
 SPECIAL = ("host", "none")
+
+
+class Wanted:
+    """What `network create` was asked for; None is "choose one"."""
+
+    def __init__(self) -> None:
+        self.subnet: str | None = None
+        self.gateway: str | None = None
+        self.ip_range: str | None = None
+        self.internal = False
+        self.labels: dict[str, str] = {}
 
 
 class Networks:
@@ -72,58 +83,43 @@ class Networks:
 
     # -- networks -------------------------------------------------------------------------------
 
-    def create(
-        self,
-        name: str,
-        *,
-        subnet: str | None = None,
-        gateway: str | None = None,
-        ip_range: str | None = None,
-        internal: bool = False,
-        labels: dict[str, str] | None = None,
-    ) -> dict[str, Any]:
+    def create(self, name: str, wanted: Wanted) -> dict[str, Any]:
         """Write a network down; its bridge comes with its first container.  Raises errors.Error."""
         if not _NAME.fullmatch(name):
             raise errors.UsageError(f"{name!r} is no network name: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         if name in (DEFAULT, *SPECIAL):
             raise errors.Conflict(f"operation is not permitted on predefined {name} network")
         if rootless.active():
-            raise errors.Error("networks of one's own need root; an ordinary user has `bridge`, by slirp4netns")
-        return self._create(name, subnet, gateway, ip_range, internal, labels or {})
+            raise errors.Error(
+                "networks of one's own need root; an ordinary user has `bridge`, by slirp4netns or pasta"
+            )
+        return self._create(name, wanted)
 
-    def _create(
-        self,
-        name: str,
-        subnet: str | None = None,
-        gateway: str | None = None,
-        ip_range: str | None = None,
-        internal: bool = False,
-        labels: dict[str, str] | None = None,
-    ) -> dict[str, Any]:
+    def _create(self, name: str, wanted: Wanted) -> dict[str, Any]:
         with self._lock():
             everything = self._load()
             if name in everything:
                 raise errors.Conflict(f"network with name {name} already exists")
             others = [ipaddress.IPv4Network(net["subnet"]) for net in everything.values()]
-            if subnet is None:
+            if wanted.subnet is None:
                 chosen = ipam.choose_subnet([*others, *bridge.subnets_in_use()])
             else:
-                chosen = ipam.parse_subnet(subnet)
+                chosen = ipam.parse_subnet(wanted.subnet)
                 if any(chosen.overlaps(other) for other in others):
                     raise errors.Conflict("Pool overlaps with other one on this address space", hint="see network ls")
-            if ip_range is not None and not ipam.parse_subnet(ip_range).subnet_of(chosen):
-                raise errors.UsageError(f"--ip-range {ip_range} is not within {chosen}")
+            if wanted.ip_range is not None and not ipam.parse_subnet(wanted.ip_range).subnet_of(chosen):
+                raise errors.UsageError(f"--ip-range {wanted.ip_range} is not within {chosen}")
             id = secrets.token_hex(32)
             record = {
                 **_special(name),
                 "id": id,
                 "driver": "bridge",
-                "created": containers.now(),
+                "created": clock.now(),
                 "subnet": str(chosen),
-                "gateway": ipam.gateway(chosen, gateway),
-                "ip_range": ip_range,
-                "internal": internal,
-                "labels": labels or {},
+                "gateway": ipam.gateway(chosen, wanted.gateway),
+                "ip_range": wanted.ip_range,
+                "internal": wanted.internal,
+                "labels": wanted.labels,
                 "device": "mydocker0" if (name, self.table) == (DEFAULT, "mydocker") else f"md-{id[:12]}",
             }
             self._save(record)
@@ -214,7 +210,7 @@ class Networks:
 
     def _create_default(self) -> None:
         try:
-            self._create(DEFAULT)
+            self._create(DEFAULT, Wanted())
         except errors.Conflict:  # by another command, meanwhile
             pass
 

@@ -5,16 +5,18 @@ After a reboot nobody is there to ask: the generated unit (`mydocker system unit
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 
-from pyoci.mydocker import containers, errors, monitor, processes
+from pyoci.mydocker import clock, errors, monitor, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyoci.mydocker.containers import Container, State
+    from pyoci.mydocker.containers import Container
+    from pyoci.mydocker.observed import State
 
 _FIRST, _LONGEST = 0.1, 60.0  # seconds; doubled each time
 _HEALTHY = 10.0  # seconds after which the count begins anew
@@ -43,22 +45,22 @@ def delay(policy: dict[str, Any], state: State) -> float | None:
 
 def count(state: State) -> int:
     """How many times in a row it has been restarted; one that ran for a while has a clean slate."""
-    ran = containers.seconds(state.finished) - containers.seconds(state.started)
+    ran = clock.seconds(state.finished) - clock.seconds(state.started)
     return 0 if ran > _HEALTHY else state.restarts
 
 
 def later(container: Container, seconds: float) -> None:
     """Leave a process behind that starts it after a while."""
-    process = subprocess.Popen(
-        monitor.own_command(container.paths, "_restart", container.id, str(seconds)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=monitor.environment(),
-        cwd="/",
-        start_new_session=True,
-    )
     with container.lock():
+        process = subprocess.Popen(
+            monitor.own_command(container.paths, "_restart", container.id, str(seconds)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=monitor.environment(),
+            cwd="/",
+            start_new_session=True,
+        )
         container.save_facts(waiter=[process.pid, processes.start_time(process.pid)])
 
 
@@ -66,7 +68,7 @@ def cancel(container: Container) -> None:
     """End that process; the caller holds the lock."""
     pid, start = container.facts()["waiter"]
     processes.kill(pid, start)
-    container.save_facts(restarting=False, waiter=[0, 0])
+    container.save_facts(waiter=[0, 0])
 
 
 def now(container: Container, seconds: float) -> None:
@@ -74,9 +76,10 @@ def now(container: Container, seconds: float) -> None:
     from pyoci.mydocker import lifecycle
 
     time.sleep(seconds)
-    state = container.state()
-    if state.status != "restarting" or state.stopped:
-        return
+    with container.lock():
+        state = container.state()
+        if state.status != "restarting" or container.facts()["waiter"][0] != os.getpid():
+            return
     lifecycle.start(container, count=count(state) + 1)
 
 

@@ -1,4 +1,4 @@
-"""The options of run and create, and the record they make of a container together with its image.
+"""What run and create were asked for (runoptions.py), and the record it makes of a container together with its image.
 
 `config` of the record is docker inspect's Config; `host` is everything else, with a value for each key (HOST).
 """
@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-import click
-
-from pyoci.mydocker import containers, defaults, errors, mounts, options, ports, restart, seccomp
+from pyoci.mydocker import defaults, errors, mounts, options, ports, restart, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,84 +16,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.mydocker.images import Image
-    from pyoci.mydocker.paths import Paths
 
 _LEAST_MEMORY = 6 << 20  # bytes; docker's
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?)*")
 _ULIMITS = frozenset(
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
-MANY: dict[str, Any] = {"multiple": True}
-FLAG: dict[str, Any] = {"is_flag": True}
-
-# name(s), hidden names, click's arguments, help: every option of `run` that `create` has too
-_TABLE: tuple[tuple[tuple[str, ...], tuple[str, ...], dict[str, Any], str], ...] = (
-    (("-i", "--interactive"), (), FLAG, "Keep stdin open"),
-    (("-t", "--tty"), (), FLAG, "Give it a terminal"),
-    (("--rm",), (), FLAG, "Remove it when it has ended"),
-    (("--name",), ("-name",), {}, "Its name"),
-    (("-e", "--env"), (), MANY, "NAME=VALUE, or NAME as it is here"),
-    (("--env-file",), (), MANY, "Read variables from a file"),
-    (("-v", "--volume"), (), MANY, "[HOSTDIR|VOLUME:]DIR[:ro]"),
-    (("--mount",), (), MANY, "type=bind|volume|tmpfs,source=...,target=...,readonly"),
-    (("--tmpfs",), (), MANY, "DIR[:OPTIONS]"),
-    (("-w", "--workdir"), (), {}, "Directory to start in"),
-    (("-u", "--user"), (), {}, "USER[:GROUP], names or numbers"),
-    (("--group-add",), (), MANY, "One more group"),
-    (("--entrypoint",), (), {}, "Program in place of the image's entrypoint"),
-    (("-p", "--publish"), (), MANY, "[[IP:]HOSTPORT:]PORT[/udp], ranges too"),
-    (("-P", "--publish-all"), (), FLAG, "Publish every port the image exposes"),
-    (("--expose",), (), MANY, "A port that -P is to publish"),
-    (("--network", "--net"), ("-net", "-network"), MANY, "bridge, none, host, container:NAME or a network"),
-    (("--network-alias", "--net-alias"), (), MANY, "One more name in its network"),
-    (("--ip",), (), {}, "Its address in its network"),
-    (("-h", "--hostname"), (), {}, "Its host name"),
-    (("--add-host",), (), MANY, "NAME:ADDRESS, a line of /etc/hosts"),
-    (("--dns",), (), MANY, "A name server"),
-    (("--dns-search",), (), MANY, "A search domain"),
-    (("--dns-option", "--dns-opt"), (), MANY, "An option of resolv.conf"),
-    (("-m", "--memory"), ("-mem",), {}, "Limit of memory: 512m"),
-    (("--memory-swap",), (), {}, "Limit of memory and swap together; -1 is none"),
-    (("--memory-reservation",), (), {}, "Memory it keeps when memory is short"),
-    (("--cpus",), (), {"type": float}, "How many CPUs' time: 1.5"),
-    (("--cpuset-cpus",), ("-cpuset", "--cpuset"), {}, "Which CPUs: 0-2,4"),
-    (("--cpuset-mems",), (), {}, "Which memory nodes"),
-    (("-c", "--cpu-shares"), ("-cpushare", "--cpushare"), {"type": int}, "Weight of its CPU time"),
-    (("--pids-limit",), (), {"type": int}, "How many processes; -1 is no limit"),
-    (("--oom-score-adj",), (), {"type": click.IntRange(-1000, 1000)}, "Who is ended first when memory is out"),
-    (("--read-only",), (), FLAG, "Its root cannot be written"),
-    (("--cap-add",), (), MANY, "One more capability, or ALL"),
-    (("--cap-drop",), (), MANY, "One capability less, or ALL"),
-    (("--privileged",), (), FLAG, "All capabilities, all devices, no seccomp"),
-    (("--security-opt",), (), MANY, "no-new-privileges, seccomp=FILE|unconfined, apparmor=PROFILE"),
-    (("--device",), (), MANY, "HOSTDEVICE[:PATH[:rwm]]"),
-    (("--ulimit",), (), MANY, "NAME=SOFT[:HARD]"),
-    (("--sysctl",), (), MANY, "NAME=VALUE"),
-    (("--shm-size",), (), {}, "Size of /dev/shm (64m)"),
-    (("--init",), (), FLAG, "A small init that reaps and passes signals on"),
-    (("--restart",), (), {"default": "no"}, "no, on-failure[:N], always, unless-stopped"),
-    (("--stop-signal",), (), {}, "What stop sends (TERM)"),
-    (("--stop-timeout",), (), {"type": int}, "Seconds until stop sends KILL (10)"),
-    (("-l", "--label"), (), MANY, "NAME=VALUE"),
-    (("--label-file",), (), MANY, "Read labels from a file"),
-    (("--pull",), (), {"type": click.Choice(["always", "missing", "never"]), "default": "missing"}, "When to pull"),
-    (("--platform",), (), {}, "os/architecture of the image"),
-    (("--userns",), (), {}, "host"),
-    (("--pid",), (), {}, "host or container:NAME"),
-    (("--ipc",), (), {}, "private, host, none or container:NAME"),
-    (("--uts",), (), {}, "host"),
-    (("--log-driver",), (), {"type": click.Choice(["json-file", "none"]), "default": "json-file"}, "Where output goes"),
-    (("--log-opt",), (), MANY, "max-size=10m, max-file=3"),
-    (("--cidfile",), (), {}, "Write its id to a new file"),
-    (("--dry-run",), (), FLAG, "Print config.json and the pyoci command, and do nothing"),
-)
-
-
-def all_options(function: Any) -> Any:
-    """The decorator of run and create."""
-    for names, hidden, arguments, text in reversed(_TABLE):
-        function = options.option(*names, hidden_names=hidden, help=text, **arguments)(function)
-    return function
 
 
 # -- reading them -----------------------------------------------------------------------------
@@ -282,6 +208,7 @@ def _config(
     for path in given["label_file"]:
         labels |= options.key_values([line for line in _lines(path) if line], "label")
     cwd = given["workdir"] or process.cwd or "/"
+    attached = _attached(given, detached)
     return {
         "Hostname": given["hostname"] or "",
         "User": given["user"] if given["user"] is not None else (process.user or ""),
@@ -291,14 +218,27 @@ def _config(
         "Image": reference,
         "WorkingDir": cwd if cwd.startswith("/") else f"/{cwd}",
         "Labels": labels | options.key_values(given["label"], "label"),
+        **attached,
         "Tty": given["tty"],
         "OpenStdin": given["interactive"],
-        "StdinOnce": given["interactive"] and not detached,
+        "StdinOnce": given["interactive"] and attached["AttachStdin"],
         "StopSignal": given["stop_signal"] or process.stop_signal or "SIGTERM",
         "StopTimeout": given["stop_timeout"] if given["stop_timeout"] is not None else defaults.STOP_TIMEOUT,
         "ExposedPorts": {port if "/" in port else f"{port}/tcp": {} for port in (*process.ports, *given["expose"])},
         "Volumes": {path: {} for path in process.volumes},
     }
+
+
+def _attached(given: dict[str, Any], detached: bool) -> dict[str, bool]:
+    """-a, or what docker attaches without it."""
+    streams = {text.lower() for text in given["attach"]}
+    if wrong := streams - {"stdin", "stdout", "stderr"}:
+        raise errors.UsageError(f"invalid argument {wrong.pop()!r} for -a: valid streams are STDIN, STDOUT and STDERR")
+    if detached and streams:
+        raise errors.UsageError("Conflicting options: -a and -d")
+    if not streams and not detached:
+        streams = {"stdout", "stderr", *(["stdin"] if given["interactive"] else [])}
+    return {f"Attach{name.capitalize()}": name in streams for name in ("stdin", "stdout", "stderr")}
 
 
 def _lines(path: str) -> list[str]:
@@ -368,66 +308,3 @@ def _mounts(given: dict[str, Any], image: Image) -> list[dict[str, Any]]:
         if mount["destination"] not in destinations:
             asked.append(mount)
     return asked
-
-
-# -- making it --------------------------------------------------------------------------------
-
-
-def create(paths: Paths, record: dict[str, Any], name: str | None, image: Image) -> containers.Container:
-    """A new container: its record, then its root file system and volumes.  Raises errors.Error."""
-    from pyoci.mydocker import images, lifecycle, networks
-
-    known = networks.Networks(paths)
-    for network in record["networks"]:
-        known.find(network)
-    container = containers.create(paths, record, name)
-    try:
-        with container.lock():
-            if not record["config"]["Hostname"]:
-                record["config"]["Hostname"] = os.uname().nodename if _hosts_name(record) else container.id[:12]
-            _make_sources(paths, record)
-            container.record |= record
-            container.save()
-            _fill_volumes(paths, record, images.Store(paths).mount(image, container.id))
-            images.Store(paths).unmount(container.id)
-    except BaseException:
-        lifecycle.discard(container)
-        raise
-    return container
-
-
-def _fill_volumes(paths: Paths, record: dict[str, Any], rootfs: str) -> None:
-    """An empty volume begins with what the image has there, unless `nocopy` says otherwise."""
-    from pyoci.mydocker import volumes
-
-    for mount in record["mounts"]:
-        if mount["type"] == "volume" and not mount.get("nocopy"):
-            volumes.Volumes(paths).fill(mount["name"], rootfs, mount["destination"])
-
-
-def _hosts_name(record: dict[str, Any]) -> bool:
-    return "host" in (record["host"]["network"], record["host"]["uts"])
-
-
-def _make_sources(paths: Paths, record: dict[str, Any]) -> None:
-    """Volumes, and host directories that -v makes."""
-    import secrets
-
-    from pyoci.mydocker import volumes
-
-    for mount in record["mounts"]:
-        if mount["type"] == "volume":
-            if not mount["name"]:
-                mount["name"] = secrets.token_hex(32)
-                record["anonymous"].append(mount["name"])
-            mount["source"] = volumes.Volumes(paths).ensure(mount["name"])
-        elif mount["type"] == "bind" and not os.path.exists(mount["source"]):
-            if not mount["made"]:
-                raise errors.UsageError(f"invalid mount config: bind source path does not exist: {mount['source']}")
-            os.makedirs(mount["source"], exist_ok=True)
-
-
-def decorate(function: Any) -> Any:
-    """all_options, and the image and command that end them."""
-    function = click.argument("command", nargs=-1, type=click.UNPROCESSED)(function)
-    return all_options(click.argument("image")(function))

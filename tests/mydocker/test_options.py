@@ -11,14 +11,16 @@ import click
 import pytest
 
 from pyoci.mydocker import (
+    clock,
     config,
     console,
-    containers,
     inroot,
     logs,
     logwriter,
     mounts,
+    observed,
     restart,
+    runoptions,
     runspec,
     seccomp,
     users,
@@ -40,7 +42,7 @@ def given(*args: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     @click.command()
-    @runspec.all_options
+    @runoptions.all_options
     def command(**options: Any) -> None:
         found.update(options)
 
@@ -248,9 +250,9 @@ def test_detach_keys() -> None:
 # -- restarts ---------------------------------------------------------------------------------
 
 
-def ended(code: int = 1, restarts: int = 0, stopped: bool = False, ran: float = 1) -> containers.State:
-    facts = {**containers.FRESH, "started": containers.stamp(1000), "finished": containers.stamp(1000 + ran)}
-    return containers.State("exited", 0, {**facts, "exit_code": code, "restarts": restarts, "stopped": stopped})
+def ended(code: int = 1, restarts: int = 0, stopped: bool = False, ran: float = 1) -> observed.State:
+    facts = {**observed.FRESH, "started": clock.stamp(1000), "finished": clock.stamp(1000 + ran)}
+    return observed.State("exited", 0, {**facts, "exit_code": code, "restarts": restarts, "stopped": stopped})
 
 
 def test_restart_delays() -> None:

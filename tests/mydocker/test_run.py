@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pexpect
 import pytest
 
+from tests.mydocker.conftest import TIMEOUT
 from tests.mydocker.layers import directory, hard_link, member, symlink, tar
 from tests.mydocker.real import Docker
 
@@ -698,3 +699,42 @@ def test_cp_of_hostile_archives(docker: Docker, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     docker.bytes("cp", "-", "box:/in", input=tar(member(".wh.file"), member("pipe", type=tarfile.FIFOTYPE)))
     assert docker.out("exec", "box", "ls", "-A", "/in").split() == [".wh.file", "file", "inner", "kept", "l", "out"]
+
+
+def test_attach_some_streams(docker: Docker) -> None:
+    run = ["run", "--rm", "--network", "none"]
+    script = ["busybox", "sh", "-c", "echo out; echo err >&2; exit 3"]
+    for streams, wanted in (
+        (["stdout"], ("out\n", "")),
+        (["STDERR"], ("", "err\n")),
+        (["stdout", "stderr"], ("out\n", "err\n")),
+    ):
+        result = docker(*run, *[word for stream in streams for word in ("-a", stream)], *script)
+        assert (result.code, result.out, result.err) == (3, *wanted)
+    id = docker.out("run", "-i", "-a", "stdin", "--name", "box", "--network", "none", "busybox", "cat", input="text\n")
+    assert id == docker.inspect("box")["Id"]
+    docker.until(lambda: docker.logs("box") == "text", "the log")
+    assert docker.out("wait", "box") == "0"
+    assert docker(*run, "-a", "stdbad", *script).code == 125
+    assert docker(*run, "-d", "-a", "stdout", *script).code == 125
+    docker.out("rm", "box")
+
+
+def test_logs_follow_a_restart(docker: Docker) -> None:
+    """By policy or by the command: who follows sees what comes after it, and the end when it is one."""
+    script = "echo run; read go; exit $go"
+    docker.out(
+        "run", "-di", "--name", "box", "--network", "none", "--restart", "on-failure", "busybox", "sh", "-c", script
+    )
+    following = docker.popen("logs", "-f", "box", stdout=subprocess.PIPE)
+    assert following.stdout
+    assert following.stdout.readline() == "run\n"
+    docker("attach", "box", input="1\n")
+    assert following.stdout.readline() == "run\n"
+    docker.until(lambda: docker.status("box") == "running", "the restart")
+    docker.out("restart", "-t", "0", "box")
+    assert following.stdout.readline() == "run\n"
+    docker.out("stop", "-t", "0", "box")
+    assert following.wait(TIMEOUT) == 0
+    assert following.stdout.read() == ""
+    following.stdout.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import pyoci
-from pyoci.mydocker import cli, config, console, containers, errors, foreground, lifecycle, options, restart
+from pyoci.mydocker import cli, config, console, containers, errors, foreground, lifecycle, options, records, restart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ def command_restart(names: tuple[str, ...], seconds: int | None, name: str | Non
     """Stop containers and start them again."""
 
     def again(container: Container) -> None:
-        lifecycle.stop(container, seconds, name)
-        lifecycle.start(container)
+        with records.Lock(container.restarting):
+            lifecycle.stop(container, seconds, name)
+            lifecycle.start(container)
 
     return each(names, again)
 

@@ -35,7 +35,7 @@ def command(name: str, follow: bool, tail: str, since: str | None, until: str | 
     if not follow:
         return
     sys.stdout.flush()
-    for entry in log.follow(lambda: container.state().alive):
+    for entry in log.follow(container.goes_on):
         if entry.seconds > last:
             return
         if entry.seconds >= first:

@@ -53,8 +53,10 @@ def create(
     """Make a network; the bridge comes with its first container."""
     if driver != "bridge":
         raise errors.UsageError(f"there is no network driver {driver!r}", hint="bridge is the only one", code=1)
-    labels = options.key_values(label, "label")
-    made = _nets().create(name, subnet=subnet, gateway=gateway, ip_range=ip_range, internal=internal, labels=labels)
+    wanted = networks.Wanted()
+    wanted.subnet, wanted.gateway, wanted.ip_range, wanted.internal = subnet, gateway, ip_range, internal
+    wanted.labels = options.key_values(label, "label")
+    made = _nets().create(name, wanted)
     click.echo(made["id"])
 
 

@@ -8,7 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyoci.mydocker.containers import Container, State
+    from pyoci.mydocker.containers import Container
+    from pyoci.mydocker.observed import State
 
 _FILTERS = ("id", "name", "status", "exited", "label", "ancestor", "network", "volume")
 _COLUMNS = {

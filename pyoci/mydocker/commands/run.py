@@ -11,7 +11,21 @@ import sys
 import click
 
 import pyoci
-from pyoci.mydocker import cli, console, containers, errors, foreground, images, lifecycle, monitor, options, runspec
+from pyoci.mydocker import (
+    cli,
+    console,
+    containers,
+    creation,
+    errors,
+    foreground,
+    images,
+    lifecycle,
+    monitor,
+    options,
+    preparation,
+    runoptions,
+    runspec,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @options.command("create", stops_at_image=True)
-@runspec.decorate
+@runoptions.decorate
 def command_create(image: str, command: tuple[str, ...], **given: Any) -> int:
     """Make a container and do not start it."""
     with _run_codes():
@@ -35,14 +49,16 @@ def command_create(image: str, command: tuple[str, ...], **given: Any) -> int:
 @options.option("-d", "--detach", is_flag=True, help="Do not stay; print its id")
 @options.option("--detach-keys", default=console.DEFAULT_KEYS, help="Keys that leave it running (ctrl-p,ctrl-q)")
 @options.option("--sig-proxy", type=bool, default=True, help="Send it the signals we get (true)")
-@runspec.decorate
+@runoptions.decorate
 def command_run(
     image: str, command: tuple[str, ...], detach: bool, detach_keys: str, sig_proxy: bool, **given: Any
 ) -> int:
     """Make a container of an image and run a command in it."""
     with _run_codes():
         if not detach and not given["dry_run"]:
-            foreground.check_terminal(given["tty"], given["interactive"])
+            foreground.check_terminal(
+                given["tty"], given["interactive"] and not given["attach"]
+            )  # -a stdin is no person's
         container = _make(given, image, command, detached=detach)
         if container is None:
             return 0
@@ -51,8 +67,10 @@ def command_run(
                 lifecycle.start(container)
                 click.echo(container.id)
                 return 0
-            stdin = given["interactive"]
-            return foreground.start(container, stdin=stdin, keys=detach_keys, proxy=sig_proxy)
+            code = foreground.run(container, keys=detach_keys, proxy=sig_proxy)
+            if code is None:
+                click.echo(container.id)
+            return code or 0
         except BaseException:
             if given["rm"] and not container.state().alive:
                 lifecycle.discard(container)
@@ -84,7 +102,7 @@ def _make(given: dict[str, Any], reference: str, command: tuple[str, ...], detac
         raise errors.UsageError(
             f"container ID file found, make sure the other container isn't running: {given['cidfile']}"
         )
-    container = runspec.create(paths, record, given["name"], image)
+    container = creation.create(paths, record, given["name"], image)
     if given["cidfile"]:
         with open(given["cidfile"], "x", encoding="ascii") as file:
             file.write(container.id)
@@ -109,7 +127,7 @@ def _dry_run(paths: Any, record: dict[str, Any], given: dict[str, Any], image: I
     try:
         os.makedirs(container.directory, 0o711, exist_ok=True)
         rootfs = store.mount(image, id)
-        made = lifecycle.make_config(container, rootfs)
+        made = preparation.make_config(container, rootfs)
     finally:
         store.remove_rootfs(id)
         container.forget()
