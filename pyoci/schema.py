@@ -44,7 +44,7 @@ def explain(value: Any, part: str = "config") -> list[errors.Fault]:
     schema = validator(part).schema
     for error in validator(part).iter_errors(value):
         where = spec.pointer(*error.absolute_path)
-        if where in known or not any(place.startswith(where) for place in known):
+        if where in known or not known:
             faults.setdefault(where, _fault(where, error, known.get(where), schema))
         if len(faults) >= spec_rules.MAX_FAULTS:
             break

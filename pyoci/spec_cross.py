@@ -1,6 +1,6 @@
 """Rules between the properties of one object, and of the whole config.
 
-Each is asked only when every part has the right type: see `also` in pyoci.spec_rules.
+Each is asked of parts that are valid only, and may rely on what is required: see pyoci.spec_across.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def enum(*known: str) -> Rule:
 def obj(must: str = "", also: Rule | None = None, /, **fields: Rule) -> Rule:
     """An object.  must: the required names.  fields: the rule of each; others are ignored (row L23).
 
-    also: a rule for the whole object, asked only when its parts are valid.
+    also: a rule for the whole object, asked of its valid parts.
     """
     required = must.split()
     find = fields.get
@@ -192,9 +192,17 @@ def obj(must: str = "", also: Rule | None = None, /, **fields: Rule) -> Rule:
         for name in required:
             if name not in value:
                 found = (found or []) + at(name, message="is required", hint=_misspelt(name, value, fields))
-        return also(value) if also is not None and not found else found
+        if also is None:
+            return found
+        return _across(also, value, found) if found else also(value)
 
     return check
+
+
+def _across(also: Rule, value: Any, found: list[Problem]) -> list[Problem]:
+    from pyoci import spec_across
+
+    return spec_across.ask(also, value, found)
 
 
 def _misspelt(name: str, value: dict[str, Any], fields: dict[str, Rule]) -> str:
@@ -215,7 +223,9 @@ def mapping(rule: Rule, key: Rule, also: Rule | None = None) -> Rule:
                 found = under(name, problems, found)
                 if len(found) >= MAX_FAULTS:
                     break
-        return also(value) if also is not None and not found else found
+        if also is None:
+            return found
+        return _across(also, value, found) if found else also(value)
 
     return check
 
@@ -227,7 +237,7 @@ def array(rule: Rule, also: Rule | None = None, least: int = 0, most: int = 1 <<
         if type(value) is not list:
             return wrong_kind("an array", value)
         if not least <= len(value) <= most:
-            return bad("must have at least one entry" if not value else f"has more than {most} entries")
+            return bad(_wrong_length(value, most))
         found: Found = None
         for index, item in enumerate(value):
             problems = rule(item)
@@ -235,9 +245,17 @@ def array(rule: Rule, also: Rule | None = None, least: int = 0, most: int = 1 <<
                 found = under(index, problems, found)
                 if len(found) >= MAX_FAULTS:
                     break
-        return also(value) if also is not None and not found else found
+        if also is None:
+            return found
+        return _across(also, value, found) if found else also(value)
 
     return check
+
+
+def _wrong_length(value: list[Any], most: int) -> str:
+    if not value:
+        return "must have at least one entry"
+    return f"must have at most {most} entries, not {len(value)}" if most else "must be empty"
 
 
 def strings(rule: Rule = text, forbidden: str = "\0", least: int = 0) -> Rule:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from pyoci import cli, errors, json, schema, spec
+from pyoci import bundle, cli, errors, json, plan, schema, spec, spec_across, spec_rules
 from pyoci.cli import options
 from pyoci.cli.options import Option
+from pyoci.host import facts as host_facts
 from pyoci.host import lacks
+from pyoci.plan.facts import Facts
+from pyoci.plan.options import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,13 +108,52 @@ def examine(place: str) -> tuple[list[errors.Fault], list[errors.Fault]]:
         if not os.path.isdir(root):
             faults.append(errors.Fault("/root/path", f"root file system {errors.one_line(root)}: not a directory"))
     if not faults:
+        faults = planned(config, directory, Facts(apparmor=True, selinux=True), "disabled")
+    if not faults:
         warnings += [*lacks.check(config), *advice(config)]
+        known = [fault.where for fault in warnings]
+        for fault in planned(config, directory, host_facts.read(), "cgroupfs"):
+            if not any(fault.where.startswith(where) for where in known):
+                warnings.append(errors.Fault(fault.where, f"{fault.message}: create will refuse it here", fault.hint))
     if isinstance(config, dict):
         warnings += [fault for fault in schema.unknown(config) if fault.where not in {f.where for f in faults}]
         warnings += [
             errors.Fault(where, "is deprecated", hint) for where, hint in DEPRECATED.items() if at(config, where)
         ]
     return faults, warnings
+
+
+def planned(config: dict[str, Any], directory: str, machine: Facts, manager: str) -> list[errors.Fault]:
+    """What of a valid config cannot be planned on a machine: a mount over /proc, an id without a mapping.
+
+    The plan stops at the first, so it is made again without that.  manager: of cgroups.
+    """
+    chosen = Options("validate", directory or "/", cgroup_manager=manager, names=lambda *_: 0)
+    found: list[errors.Fault] = []
+    places: list[tuple[str | int, ...]] = []
+    while len(found) < spec_rules.MAX_FAULTS:
+        rest, moved = spec_across.without(config, places)
+        try:
+            plan.make(bundle.from_config(rest, directory or "/").config, machine, chosen)
+        except errors.Error as error:
+            place = spec_across.before(parts(rest, error.where), moved)
+            if not place or place in places or (isinstance(error, errors.InvalidConfig) and error.faults):
+                break  # nothing more can be left out
+            places.append(place)
+            found.append(errors.Fault(spec.pointer(*place), error.message, error.hint))
+        else:
+            break
+    return found
+
+
+def parts(config: Any, where: str) -> tuple[str | int, ...]:
+    """A JSON pointer as names and indexes."""
+    found: list[str | int] = []
+    for word in where.split("/")[1:]:
+        name = word.replace("~1", "/").replace("~0", "~")
+        found.append(int(name) if isinstance(config, list) else name)
+        config = config[int(name)] if isinstance(config, list) else (config or {}).get(name)
+    return tuple(found)
 
 
 def advice(config: dict[str, Any]) -> Iterator[errors.Fault]:

@@ -260,8 +260,8 @@ def test_m16_x_mount() -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["X-mount.mkdir=9", "X-mount.owner=", "X-mount.owner=a:b", "X-mount.owner=4294967295", "X-mount.group=-1", "X-mount.mode=", "X-mount.subdir=a/../..",
-     "X-mount.subdir=/", "X-mount.idmap=0:0", "X-mount.idmap=x:0:0:1"],
+    ["X-mount.mkdir=9", "X-mount.owner=", "X-mount.owner=a:b", "X-mount.owner=4294967295", "X-mount.group=-1",
+     "X-mount.mode=", "X-mount.subdir=a/../..", "X-mount.subdir=/", "X-mount.idmap=0:0", "X-mount.idmap=x:0:0:1"],
 )  # fmt: skip
 def test_m16_x_mount_that_means_nothing(word: str) -> None:
     with pytest.raises(errors.InvalidConfig, match="X-mount"):

@@ -162,7 +162,7 @@ INVALID = [
     ("/process/user/uid", 2**32 - 1, "", "0..4294967294"),  # -1 to the kernel
     ("/process/user/umask", 0o1000, "", "0..511"),
     ("/process/user/additionalGids", [0, -1], "/process/user/additionalGids/1", "0..4294967294"),
-    ("/process/user/additionalGids", [0] * 65537, "", "more than 65536"),
+    ("/process/user/additionalGids", [0] * 65537, "", "at most 65536"),
     ("/process/rlimits/0/type", "RLIMIT_FOO", "", "none of its 16 values"),  # P06
     ("/process/rlimits/0/soft", 1025, "", "above the hard limit, 1024"),
     ("/process/rlimits/0/hard", 2**64, "", "must be in 0..18446744073709551615"),
@@ -208,7 +208,7 @@ INVALID = [
         "/linux/gidMappings/0/containerID",
         "overlaps",
     ),
-    ("/linux/gidMappings", [{"containerID": 5, "hostID": 0, "size": 1}] * 341, "", "more than 340"),
+    ("/linux/gidMappings", [{"containerID": 5, "hostID": 0, "size": 1}] * 341, "", "at most 340"),
     ("/linux/timeOffsets", {"boottime": {"secs": 1}}, "", "needs a time namespace"),  # N07
     ("/linux/timeOffsets", {"realtime": {"secs": 1}}, "/linux/timeOffsets/realtime", "boottime, monotonic"),
     ("/linux/timeOffsets", {"boottime": {"nanosecs": 10**9}}, "/linux/timeOffsets/boottime/nanosecs", "0..999999999"),
@@ -245,7 +245,7 @@ INVALID = [
         "/linux/memoryPolicy/flags",
         "both",
     ),
-    ("/linux/personality", {"domain": "LINUX", "flags": ["X"]}, "/linux/personality/flags", "more than 0"),  # Z03
+    ("/linux/personality", {"domain": "LINUX", "flags": ["X"]}, "/linux/personality/flags", "must be empty"),  # Z03
     ("/linux/sysctl", {"net..x": "1"}, "/linux/sysctl/net..x", "name of a sysctl"),  # Z01
     ("/linux/sysctl", {"net/../kernel/x": "1"}, "/linux/sysctl/net~1..~1kernel~1x", "name of a sysctl"),
     ("/linux/sysctl", {"net.x": "1\n"}, "/linux/sysctl/net.x", "control"),
@@ -407,3 +407,33 @@ def test_anything_anywhere_is_an_answer(pointer: str, value: Any) -> None:
     for fault in spec.check(changed(spec.default(), pointer, value)):
         assert fault.where.startswith("/")
         assert fault.message.isprintable()
+
+
+def test_rules_between_parts_are_asked_though_others_are_wrong() -> None:
+    """L24 L29: every fault at once, each at its own place."""
+    config = spec.default()
+    linux = config["linux"]
+    at = len(linux["namespaces"])
+    linux["namespaces"] += [{"type": "nosuch"}, {"type": "user", "path": "rel"}, {}, {"type": "pid"}]
+    linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "defaultErrnoRet": 1,
+        "listenerMetadata": "m",
+        "flags": ["nosuch"],
+        "syscalls": [{"names": []}, {"names": ["write"], "action": "SCMP_ACT_NOTIFY", "args": [{"index": 9}]}],
+    }
+    linux["resources"] = {"cpu": {"burst": 5, "quota": 4, "idle": 9}}
+    config["process"]["rlimits"] = [{"type": "nosuch"}, *({"type": "RLIMIT_AS", "soft": 1, "hard": 1} for _ in "ab")]
+    config["mounts"] += [{"destination": 5}, {"destination": "/m", "options": ["idmap"], "type": "tmpfs"}]
+    last = len(config["mounts"]) - 1
+    found = [fault.where for fault in spec.check(config)]
+    assert len(found) == len(set(found))
+    assert {
+        f"/linux/namespaces/{at + 3}/type",
+        "/linux/seccomp/defaultErrnoRet",
+        "/linux/seccomp/listenerMetadata",
+        "/linux/seccomp/syscalls/1/names",
+        "/linux/resources/cpu/burst",
+        "/process/rlimits/2/type",
+        f"/mounts/{last}",
+    } <= set(found)

@@ -187,3 +187,39 @@ def test_without_jsonschema(monkeypatch: pytest.MonkeyPatch) -> None:
     faults, warnings = validate.explain({})
     assert [fault.where for fault in faults] == ["/ociVersion", "/root"]
     assert "jsonschema is missing" in warnings[0].message
+
+
+def test_what_only_the_plan_finds(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """L29: every one of them, at its own place, though the plan stops at the first."""
+    config = spec.default()
+    at = len(config["mounts"])
+    config["mounts"] += [
+        {"destination": "/proc/sys", "type": "tmpfs"},
+        {"destination": "/fine", "type": "tmpfs", "options": ["X-mount.owner=walnut"]},
+        {"destination": "/a", "type": "tmpfs", "options": ["X-mount.mode=9"]},
+        {"destination": "/b"},
+    ]
+    config["annotations"] = {"run.oci.seccomp_bpf_data": "%"}
+    code, found = shown(capfd, str(bundle(tmp_path, config)))
+    assert code == 1
+    assert wheres(found["faults"]) == [
+        f"/mounts/{at}/destination",
+        f"/mounts/{at + 2}/options/0",
+        f"/mounts/{at + 3}",
+        "/annotations/run.oci.seccomp_bpf_data",
+    ]
+
+
+def test_what_cannot_be_planned_here_is_a_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C22: on the other version of cgroups it would be applied."""
+    unified = Facts(cgroup_mode="unified", cgroup_unified="/sys/fs/cgroup", cgroup_controllers=("memory", "cpu"))
+    monkeypatch.setattr(facts, "read", lambda *_: unified)
+    config = spec.default()
+    config["linux"]["resources"] = {"memory": {"swappiness": 5}, "cpu": {"realtimeRuntime": 1000}}
+    code, found = shown(capfd, str(bundle(tmp_path, config)))
+    assert (code, found["faults"]) == (0, [])
+    warned = {entry["where"]: entry["message"] for entry in found["warnings"]}
+    for where in ("/linux/resources/memory/swappiness", "/linux/resources/cpu/realtimeRuntime"):
+        assert "create will refuse it here" in warned[where]
