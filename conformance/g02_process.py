@@ -144,7 +144,8 @@ def rlimits(box: Box) -> None:
 @check("P07")
 def duplicate_rlimits(box: Box) -> None:
     """A type that is there twice is an error."""
-    box.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": n, "hard": n} for n in (100, 200)]
+    # downwards: the other way round the kernel refuses it to a root without CAP_SYS_RESOURCE
+    box.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": n, "hard": n} for n in (200, 100)]
     box.refused("RLIMIT_NOFILE twice")
 
 
