@@ -212,16 +212,14 @@ def dumps(value: Any, indent: int | None = None) -> str:
     """The JSON text of a value made of dict, list, tuple, str, int, float, bool and None.
 
     indent: None for one line without spaces, else the number of spaces per level.
-    Names keep their order.  A str with bytes that were not UTF-8 (surrogateescape) is
-    written in ASCII, so the result can always be encoded.
+    Names keep their order.  Where a str has bytes that were not UTF-8 (surrogateescape), or
+    what a terminal takes as a command (U+009B) or hides, all is written in ASCII: the result can
+    always be encoded, and shown.
     Raises TypeError for other types, ValueError for NaN, Infinity or a circular value.
     """
     text = _write(value, indent, _json.encode_basestring)
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return _write(value, indent, _json.encode_basestring_ascii)
+    if not text.isascii() and not text.replace("\n", "").isprintable():
+        return _write(value, indent, _json.encode_basestring_ascii)
     return text
 
 

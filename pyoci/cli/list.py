@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import cli, container, json
+from pyoci import cli, container, errors, json
 from pyoci.cli import options
 from pyoci.cli.options import Option
 
@@ -31,7 +31,7 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
     elif opts.text("format") == "json":
         cli.write(json.dumps(found) + "\n")
     else:
-        rows = [[str(state.get(column, "")) for column in COLUMNS] for state in found]
+        rows = [[errors.one_line(str(state.get(column, ""))) for column in COLUMNS] for state in found]
         cli.write(table([[column.upper() for column in COLUMNS], *rows]))
     return 0
 

@@ -217,7 +217,7 @@ def entry(fault: errors.Fault) -> str:
     lines = [f"{fault.where or '/'}: {fault.message}"]
     if fault.hint:
         lines.append(f"    hint: {fault.hint}")
-    return "\n".join([*lines, f"    see {section(fault.where)}", ""])
+    return "\n".join([*map(errors.one_line, lines), f"    see {section(fault.where)}", ""])
 
 
 def as_dicts(faults: list[errors.Fault]) -> list[dict[str, str]]:

@@ -308,6 +308,25 @@ TEETH = (
         ("pyoci/json.py", "if len(result) != len(pairs):", "if False:"),
     ),
     tooth(
+        "17",
+        "an error is one line of text",
+        "security/test_output.py::test_one_line_of_a_log security/test_output.py::test_one_line_of_a_terminal",
+        ("pyoci/errors.py", "    if text.isprintable():\n        return text\n", "    return text\n"),
+    ),
+    tooth(
+        "17",
+        "what is printed moves no cursor",
+        "security/test_output.py::test_what_is_listed",
+        ("pyoci/json.py", 'if not text.isascii() and not text.replace("\\n", "").isprintable():', "if False:"),
+    ),
+    tooth(
+        "17",
+        "a fifo in the place of a file is not opened for reading",
+        "security/test_odd_files.py::test_in_the_place_of_a_file",
+        ("libexec/paths.c", "|| !S_ISREG(st.st_mode))", ")"),
+        ("libexec/paths.c", "O_RDONLY | O_CLOEXEC | O_NONBLOCK)) >= 0", "O_RDONLY | O_CLOEXEC)) >= 0"),
+    ),
+    tooth(
         "18",
         "the plan reader holds lengths against the record",
         "unit/test_nsexec_reader.py",

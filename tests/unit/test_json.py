@@ -31,8 +31,20 @@ def test_reads_what_the_json_package_writes(value: Any, ascii_only: bool, indent
 
 @given(VALUES)
 def test_writes_what_the_json_package_writes(value: Any) -> None:
-    assert json.dumps(value) == stdlib.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    assert json.dumps(value, 2) == stdlib.dumps(value, ensure_ascii=False, indent=2)
+    """In ASCII where something in it is not to be shown on a terminal."""
+    ascii = (
+        not stdlib.dumps(value, ensure_ascii=False).isprintable()
+        and not stdlib.dumps(value, ensure_ascii=False).isascii()
+    )
+    assert json.dumps(value) == stdlib.dumps(value, ensure_ascii=ascii, separators=(",", ":"))
+    assert json.dumps(value, 2) == stdlib.dumps(value, ensure_ascii=ascii, indent=2)
+
+
+@pytest.mark.parametrize("text", ["\x9b31m", "\u202e", "\u2028", "\udcff", "é\x85"])
+def test_what_a_terminal_would_obey(text: str) -> None:
+    written = json.dumps({"é": text}, 2)
+    assert written.isascii()
+    assert stdlib.loads(written) == {"é": text}
 
 
 def accepts_by_the_book(data: bytes) -> bool:
