@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,12 @@ FAILED = pytest.StashKey[bool]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "pyoci_only(reason): skipped when $RUNTIME is another runtime")
+    with contextlib.suppress(ImportError):  # the virtual machine has no hypothesis
+        from hypothesis import HealthCheck, settings
+
+        # by default an example that takes 200 ms fails its test: on a machine with other work that is chance
+        settings.register_profile("pyoci", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("pyoci")
 
 
 def pytest_report_header() -> str:

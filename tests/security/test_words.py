@@ -97,7 +97,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 PLACES = places(default_config("box"))
 
 
-@settings(max_examples=400, deadline=2000)
+@settings(max_examples=400)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), ANYTHING), min_size=1, max_size=3))
 def test_configs(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
     """Whatever stands wherever: accepted and planned, or InvalidConfig."""
