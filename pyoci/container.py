@@ -135,6 +135,8 @@ class Container:
         root: str | None = None,
         pid_file: str | None = None,
         pidfd_socket: str | None = None,
+        console_socket: str | None = None,
+        console: Callable[[int], object] | None = None,
         cgroup_manager: str = "cgroupfs",
     ) -> Self:
         """Make a container again from the images of checkpoint(); it runs when this returns.
@@ -146,7 +148,7 @@ class Container:
 
         spec.check_id(id)
         request = container_create.Request(id, _root(root), (0, 1, 2))
-        request.report(pid_file, pidfd_socket, None, None)
+        request.report(pid_file, pidfd_socket, console_socket, console)
         request.cgroup_manager = cgroup_manager
         source = container_create.read_bundle(bundle, None, config_path)
         source.check_rootfs()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 
 from pyoci import bundle, container_create, container_start, errors, json
 from pyoci import container_shared as shared
-from pyoci.host import criu, facts
+from pyoci.host import criu, facts, rootfile
 from pyoci.plan import cgroup as plan_cgroup
 from pyoci.plan import criu as plan_criu
+from pyoci.plan import criu_rpc
 from pyoci.plan import make as make_plan
 
 TYPE_CHECKING = False
@@ -21,7 +23,11 @@ if TYPE_CHECKING:
     from pyoci.plan import Plan
 
 DESCRIPTORS = "descriptors.json"  # what stdin, stdout, stderr were: as runc writes it
-OURS = "pyoci.json"  # "masked": files covered with the null device; "stdio": descriptor -> criu's name of its file
+# "binds": mount point -> destination in config.json; "devices": mount point -> device of the host;
+# "stdio": descriptor -> criu's name of its file
+OURS = "pyoci.json"
+# devices that are bound where none can be made, and what a masked file is covered with: the root of their mounts
+DEVICES = {f"/{name}": f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")}
 
 
 def checkpoint(
@@ -41,16 +47,29 @@ def checkpoint(
     wanted.config = wanted.config or criu.config(record["annotations"])
     config = shared.record_config(directory)
     plan = plan_of(config, record)
-    masked = covered(init.pid)
+    binds, devices = bound(plan, init.pid), covered(init.pid)
     freezer = os.path.dirname(plan_cgroup.freezer(record["cgroup"])) if record["cgroup"] else ""
     stdio = outside(init.pid)
-    argv = plan_criu.dump(wanted, plan, init.pid, masked, inodes(plan, init.pid), "" if pre else freezer, pre)
-    argv += [word for name in dict.fromkeys(stdio.values()) for word in ("--external", name)]
+    external = [*dict.fromkeys([*binds, *devices, *stdio.values()])]
+    options = plan_criu.dump(wanted, plan, init.pid, external, inodes(plan, init.pid), "" if pre else freezer, pre)
     save(wanted.images, DESCRIPTORS, descriptors(init.pid))
-    save(wanted.images, OURS, {"masked": masked, "stdio": stdio})
-    criu.run(path, argv, "pre-dump" if pre else "dump", f"{wanted.work}/dump.log", page_fds(wanted))
+    save(wanted.images, OURS, {"binds": binds, "devices": devices, "stdio": stdio})
+    ask(path, options, wanted, pre)
     if not pre and "leave-running" not in wanted.flags:
         container_start.delete(directory, lambda _: init, True, warnings)
+
+
+def ask(program: str, options: dict[str, Any], wanted: plan_criu.Wanted, pre: bool) -> None:
+    """Have criu write the checkpoint.  Raises errors.SetupError."""
+
+    def notify(event: str, pid: int, fd: int) -> None:
+        if event == "status-ready" and wanted.status_fd >= 0:
+            os.write(wanted.status_fd, b"\0")
+            os.close(wanted.status_fd)
+            wanted.status_fd = -1
+
+    with criu.Service(program, wanted, options, stdio=subprocess.DEVNULL) as service:
+        service.ask(criu_rpc.PRE_DUMP if pre else criu_rpc.DUMP, notify)
 
 
 def plan_of(config: dict[str, Any], record: dict[str, Any]) -> Plan:
@@ -64,14 +83,30 @@ def plan_of(config: dict[str, Any], record: dict[str, Any]) -> Plan:
     return make_plan(source.config, machine, options)
 
 
-def covered(pid: int) -> list[str]:
-    """The files of a container that are covered with the null device."""
-    found = []
+def bound(plan: Plan, pid: int) -> dict[str, str]:
+    """The bind mounts: mount point, which is what the destination comes to in the root -> destination."""
+    found = {}
+    for dest in plan_criu.binds(plan):
+        try:
+            fd = rootfile.walk(f"/proc/{pid}/root", dest)
+        except OSError:  # it is no longer there
+            continue
+        try:
+            root, path = os.readlink(f"/proc/{pid}/root"), os.readlink(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+        found[path.removeprefix(root) if root != "/" else path] = dest
+    return found
+
+
+def covered(pid: int) -> dict[str, str]:
+    """The files of a container that are devices of the host: mount point -> source."""
+    found = {}
     with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             fields = line.split(" ")
-            if fields[3] == "/null" and not fields[4].startswith("/dev/"):
-                found.append(fields[4].replace("\\040", " "))
+            if fields[3] in DEVICES:
+                found[fields[4].replace("\\040", " ")] = DEVICES[fields[3]]
     return found
 
 
@@ -109,14 +144,6 @@ def outside(pid: int) -> dict[str, str]:
         if mount not in mounts and (stat.S_ISREG(status.st_mode) or stat.S_ISCHR(status.st_mode)):
             found[str(fd)] = f"file[{int(mount):x}:{status.st_ino:x}]"
     return found
-
-
-def page_fds(wanted: plan_criu.Wanted) -> list[int]:
-    """The descriptor that criu tells that the pages are ready.  Raises errors.UsageError."""
-    text = wanted.values.get("status-fd", "")
-    if text and not text.isdecimal():
-        raise errors.UsageError(f'invalid value "{text}" for flag -status-fd')
-    return [int(text)] if text else []
 
 
 def save(directory: str, name: str, value: Any) -> None:

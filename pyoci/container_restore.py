@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 from pathlib import Path
 
 from pyoci import container_create, errors, json, kernel
 from pyoci import container_shared as shared
 from pyoci.container_checkpoint import DESCRIPTORS, OURS
-from pyoci.host import cgroup_make, criu
+from pyoci.host import cgroup_make, criu, helper
 from pyoci.host import state as states
 from pyoci.plan import criu as plan_criu
-from pyoci.plan import ops, verbs
+from pyoci.plan import criu_rpc, ops, verbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,16 +20,9 @@ if TYPE_CHECKING:
     from pyoci.bundle import Bundle
 
 # criu wants a root that is a mount point.  In a mount namespace of its own the mount goes with the process; slave:
-# nothing comes back to the host.  exec: criu is our own child, and with --restore-sibling so is the container's init.
+# nothing comes back to the host.  exec: criu is our own child, and with rst_sibling so is the container's init.
 WRAPPER = ("unshare", "--mount", "--propagation", "slave", "sh", "-c")
 SCRIPT = 'mount --rbind "$1" "$2" && shift 2 && exec "$@"'
-# criu waits for its action scripts: this one asks us to run the hooks that belong between namespaces and program
-ACTION = """#!/bin/sh
-[ "$CRTOOLS_SCRIPT_ACTION" = setup-namespaces ] || exit 0
-echo "$CRTOOLS_INIT_PID" >"{directory}/asked"
-read -r answer <"{directory}/answer"
-exit "$answer"
-"""
 
 
 class Restoration(container_create.Creation):
@@ -43,11 +34,6 @@ class Restoration(container_create.Creation):
         self, request: container_create.Request, bundle: Bundle, wanted: plan_criu.Wanted, program: str
     ) -> None:
         super().__init__(request, bundle)
-        if self.plan.terminal:
-            raise errors.SetupError(
-                "a container with a terminal cannot be restored: criu hands terminals out over RPC only",
-                where="/process/terminal",
-            )
         self.wanted = wanted
         self.program = criu.find(program)
         wanted.config = wanted.config or criu.config(self.record["annotations"])
@@ -56,34 +42,41 @@ class Restoration(container_create.Creation):
         assert self.directory
         self.close_fds()
         self.directory.unlink(states.FIFO_NEW)  # nothing waits for start
+        criu.directory(self.wanted.work)
+        if self.plan.namespaces.get("mount") == "":
+            helper.Helper(plan_criu.mount_points(self.plan)).run()
         if self.plan.cgroup and not self.plan.cgroup.unit:
             cgroup_make.create(self.plan.cgroup)
-        criu.directory(self.wanted.work)
-        with tempfile.TemporaryDirectory(prefix="pyoci-restore-") as place:
-            self._restore(place)
+        with tempfile.TemporaryDirectory(prefix="pyoci-restore-") as root:
+            self._restore(root)
         assert self.init
         self.hand_out(self.init)
         document = self.directory.document(self.record, "stopped")
         self.directory.write(states.VERBS, ops.encode(verbs.make(self.record, document, states.FILES)))
 
-    def _restore(self, place: str) -> None:
-        root = f"{place}/root"
-        os.mkdir(root)
-        script = Path(place, "action")
-        script.write_text(ACTION.format(directory=place), encoding="utf-8")
-        script.chmod(0o700)
-        for name in ("asked", "answer"):
-            os.mkfifo(f"{place}/{name}", 0o600)
+    def _restore(self, root: str) -> None:
+        """Have criu do it.  root: an empty directory."""
         namespaces = self._namespaces()
+        wrapper = (*WRAPPER, SCRIPT, "sh", self.plan.rootfs, root)
         try:
-            argv = plan_criu.restore(self.wanted, self.plan, root, self._saved("masked", []), namespaces, self._stdio())
-            argv += ["--pidfile", f"{place}/pid", "--action-script", str(script)]
-            self._run([*WRAPPER, SCRIPT, "sh", self.plan.rootfs, root, self.program, *argv], place, namespaces)
+            options = plan_criu.restore(self.wanted, self.plan, root, self._mounts(), namespaces, self._stdio())
+            fds = list(namespaces.values())
+            with criu.Service(self.program, self.wanted, options, wrapper, fds=fds) as service:
+                answer = service.ask(criu_rpc.RESTORE, self._notify)
         finally:
             for fd in namespaces.values():
                 kernel.close(fd)
-        if not self.init:  # no script was called: there are no namespaces to set up
-            self._found(int(Path(place, "pid").read_text(encoding="ascii")))
+        if not self.init:  # there were no namespaces to set up
+            self._found(answer["restore"]["pid"])
+
+    def _notify(self, event: str, pid: int, fd: int) -> None:
+        """criu waits for us."""
+        if event == "setup-namespaces":
+            self._found(pid)
+        elif event == "orphan-pts-master" and self.plan.terminal:
+            self.console(fd)
+        elif fd >= 0:
+            kernel.close(fd)
 
     def _namespaces(self) -> dict[str, int]:
         """The namespaces that are joined by path, open."""
@@ -94,10 +87,19 @@ class Restoration(container_create.Creation):
                 found[kind] = shared.open_descriptor(f"ns:{kind}:{path}", self.plan)
         return found
 
-    def _saved(self, name: str, empty: Any) -> Any:
+    def _mounts(self) -> dict[str, str]:
+        """The mounts that are not the container's: mount point -> source, which is that of the bundle of now."""
+        sources = plan_criu.binds(self.plan)
+        mounts = {
+            point: sources.get(dest, "")
+            for point, dest in self._saved("binds", {dest: dest for dest in sources}).items()
+        }
+        return {**{point: source for point, source in mounts.items() if source}, **self._saved("devices", {})}
+
+    def _saved(self, name: str, empty: dict[str, str]) -> dict[str, str]:
         """What checkpoint has noted; empty for images of another runtime."""
         value = load(self.wanted.images, OURS, {}).get(name, empty)
-        return value if isinstance(value, type(empty)) else empty
+        return {key: text for key, text in value.items() if isinstance(text, str)} if isinstance(value, dict) else empty
 
     def _stdio(self) -> dict[int, str]:
         """Which of our stdin, stdout and stderr take the place of what criu calls by these names."""
@@ -105,45 +107,11 @@ class Restoration(container_create.Creation):
         for fd, name in enumerate(load(self.wanted.images, DESCRIPTORS, [])[:3]):
             name = name if isinstance(name, str) and name.startswith("pipe:") else ""  # noqa: PLW2901
             name = self._saved("stdio", {}).get(str(fd), name)  # noqa: PLW2901
-            if name and name not in found.values():
+            if name:
                 found[fd] = name
+        if found.get(0) in (found.get(1), found.get(2)):  # one file under the same name: what is said counts
+            found.pop(0, None)
         return found
-
-    def _run(self, command: list[str], place: str, namespaces: dict[str, int]) -> None:
-        # open both ways: no end of the FIFOs ever waits for the other to be opened
-        asked, answer = (os.open(f"{place}/{name}", os.O_RDWR | os.O_CLOEXEC) for name in ("asked", "answer"))
-        try:
-            child = subprocess.Popen(command, env=criu.environment(), pass_fds=list(namespaces.values()))
-            failure = self._serve(child, asked, answer)
-        finally:
-            os.close(asked)
-            os.close(answer)
-        if failure:
-            raise failure
-        if child.returncode:
-            log = f"{self.wanted.work}/restore.log"
-            raise criu.failure(self.program, "restore", child.returncode, log)
-
-    def _serve(self, child: subprocess.Popen[bytes], asked: int, answer: int) -> errors.Error | None:
-        """Run the hooks when criu asks for them, until it has ended.  Returns what a hook failed with."""
-        import select
-
-        pidfd = kernel.pidfd_open(child.pid)
-        failure: errors.Error | None = None
-        try:
-            while child.poll() is None:
-                poller = select.poll()
-                poller.register(pidfd, select.POLLIN)
-                poller.register(asked, select.POLLIN)
-                if asked in dict(poller.poll()):
-                    try:
-                        self._found(int(os.read(asked, 64)))
-                    except errors.Error as error:
-                        failure = error
-                    os.write(answer, b"1\n" if failure else b"0\n")
-        finally:
-            kernel.close(pidfd)
-        return failure
 
     def _found(self, pid: int) -> None:
         """init is there."""

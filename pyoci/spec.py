@@ -106,11 +106,12 @@ def check_id(id: str) -> None:
         raise errors.InvalidConfig(f"container id is longer than {ID_LENGTH} characters")
 
 
-def default(rootless: bool = False, uid: int = 0, gid: int = 0) -> dict[str, Any]:
+def default(rootless: bool = False, uid: int = 0, gid: int = 0, unified: bool = False) -> dict[str, Any]:
     """The config that `pyoci spec [--rootless]` writes, as `runc spec` does.
 
     uid, gid: with rootless, the ids of the user on the host, to whom the container's 0 is mapped.
+    unified: the host has cgroup v2 only: then a cgroup namespace belongs to it.
     """
     from pyoci import spec_default
 
-    return spec_default.make(VERSION, rootless, uid, gid)
+    return spec_default.make(VERSION, rootless, uid, gid, unified)

@@ -14,7 +14,7 @@ MASKED = (
 READONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger"
 
 
-def make(version: str, rootless: bool, uid: int, gid: int) -> dict[str, Any]:
+def make(version: str, rootless: bool, uid: int, gid: int, unified: bool) -> dict[str, Any]:
     """See pyoci.spec.default."""
     return {
         "ociVersion": version,
@@ -22,7 +22,7 @@ def make(version: str, rootless: bool, uid: int, gid: int) -> dict[str, Any]:
         "root": {"path": "rootfs", "readonly": True},
         "hostname": "runc",
         "mounts": _mounts(rootless),
-        "linux": _linux(rootless, uid, gid),
+        "linux": _linux(rootless, uid, gid, unified),
     }
 
 
@@ -63,15 +63,16 @@ def _mounts(rootless: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _linux(rootless: bool, uid: int, gid: int) -> dict[str, Any]:
+def _linux(rootless: bool, uid: int, gid: int, unified: bool) -> dict[str, Any]:
     linux: dict[str, Any] = {}
     if rootless:
         linux["uidMappings"] = [{"containerID": 0, "hostID": uid, "size": 1}]
         linux["gidMappings"] = [{"containerID": 0, "hostID": gid, "size": 1}]
     else:
         linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
-    types = "pid ipc uts mount user" if rootless else "pid network ipc uts mount"
-    linux["namespaces"] = [{"type": name} for name in types.split()]
+    types = ["pid", *([] if rootless else ["network"]), "ipc", "uts", "mount"]
+    types += ["cgroup"] * unified + ["user"] * rootless
+    linux["namespaces"] = [{"type": name} for name in types]
     linux["maskedPaths"] = MASKED.split()
     linux["readonlyPaths"] = READONLY.split()
     return linux

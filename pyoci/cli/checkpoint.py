@@ -28,7 +28,7 @@ OPTIONS = (
     *SHARED,
     Option("parent-path", "earlier pre-dump, relative to the checkpoint's directory", "DIR"),
     Option("leave-running", "let the container run on"),
-    Option("status-fd", "descriptor that criu writes a NUL to when it is ready for lazy pages", "FD"),
+    Option("status-fd", "descriptor that criu writes a NUL to when it is ready for lazy pages", "N"),
     Option("page-server", "send the memory there", "ADDRESS:PORT"),
     Option("pre-dump", "write its memory only, and let it run on"),
 )
@@ -57,4 +57,6 @@ def wanted(opts: options.Parsed) -> criu.Wanted:
     made.cgroups = opts.text("manage-cgroups-mode")
     made.empty_ns = opts.texts("empty-ns")
     made.page_server = opts.text("page-server")
+    if opts.text("status-fd"):
+        made.status_fd = opts.number("status-fd")
     return made

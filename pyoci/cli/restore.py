@@ -7,6 +7,10 @@ from pyoci.cli import checkpoint, common, options
 from pyoci.cli import run as run_verb
 from pyoci.cli.options import Option
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ARGS = ("CONTAINER-ID",)
 OPTIONS = (
     *checkpoint.SHARED,
@@ -26,8 +30,8 @@ OPTIONS = (
     Option("lsm-mount-context", "LSM context of its mounts to come back with", "CONTEXT"),
 )
 HELP = """\
-The container is made anew from the bundle, and its processes go on where `pyoci checkpoint` stopped them.  A
-container with a terminal cannot be restored.
+The container is made anew from the bundle, and its processes go on where `pyoci checkpoint` stopped them, with
+the stdin, stdout and stderr, or the terminal, of now.
 """
 
 
@@ -39,9 +43,9 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
     from pyoci.host.foreground import Foreground
 
     with Foreground() as front:
-        container = restore(given, opts)
+        container = restore(given, opts, front.attach)
         try:
-            front.listen(False, not opts.flag("no-subreaper") and run_verb.become_subreaper(container))
+            front.listen(front.attached, not opts.flag("no-subreaper") and run_verb.become_subreaper(container))
             front.wait(container.pidfd)
             status = container.wait()
         except BaseException:
@@ -53,8 +57,10 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
     return status
 
 
-def restore(given: options.Parsed, opts: options.Parsed) -> containers.Container:
-    """The container, running."""
+def restore(
+    given: options.Parsed, opts: options.Parsed, console: Callable[[int], None] | None = None
+) -> containers.Container:
+    """The container, running.  console: takes the master of its pty, if one stays to."""
     return containers.Container.restore(
         opts.args[0],
         checkpoint.wanted(opts),
@@ -64,5 +70,7 @@ def restore(given: options.Parsed, opts: options.Parsed) -> containers.Container
         root=given.text("root") or None,
         pid_file=opts.text("pid-file") or None,
         pidfd_socket=opts.text("pidfd-socket") or None,
+        console_socket=opts.text("console-socket") or None,
+        console=console,
         cgroup_manager=common.manager(given),
     )

@@ -18,11 +18,13 @@ config.json is written into the bundle: a shell with a terminal, in namespaces o
 read-only root file system in rootfs/.
 """
 NAME = "config.json"
+UNIFIED = "/sys/fs/cgroup/cgroup.controllers"  # is there when cgroup v2 is all there is
 
 
 def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Write it."""
-    config = spec.default(opts.flag("rootless"), os.geteuid(), os.getegid())
+    unified = os.path.exists(UNIFIED)
+    config = spec.default(opts.flag("rootless"), os.geteuid(), os.getegid(), unified)
     path = os.path.join(opts.text("bundle"), NAME)
     save(path, (json.dumps(config, indent=2) + "\n").encode())
     return 0

@@ -1,20 +1,27 @@
-"""Run the criu program, and say what it says."""
+"""Run the criu program, speak its RPC (criu(8), `criu swrk`), and say what it says."""
 
 from __future__ import annotations
 
+import array
 import os
 import shutil
+import socket
 import subprocess
 
 from pyoci import errors
+from pyoci.plan import criu_rpc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Self
+
+    from pyoci.plan import criu as plan_criu
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CONFIGS = ("/etc/criu/pyoci.conf", "/etc/criu/runc.conf")
 ANNOTATION = "org.criu.config"
+MESSAGE = 64 << 10  # bytes: criu's own messages are far smaller
 
 
 def find(program: str) -> str:
@@ -45,28 +52,121 @@ def directory(path: str) -> str:
     return path
 
 
+def opened(directory: str) -> int:
+    """A descriptor of a directory.  Raises errors.SetupError."""
+    try:
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        text = errors.errno_text(error.errno or 0)
+        raise errors.SetupError(f"open {directory}: {text}", errno=error.errno or 0) from None
+
+
 def environment() -> dict[str, str]:
     """criu calls iptables, tar and others."""
     return {**os.environ, "PATH": os.environ.get("PATH") or PATH}
 
 
-def run(program: str, argv: Sequence[str], what: str, log: str, pass_fds: Sequence[int] = ()) -> None:
-    """Call criu and wait for it.  what: "dump" or "restore".  log: its log.  Raises errors.SetupError."""
-    null = subprocess.DEVNULL
-    done = subprocess.run(
-        [program, *argv], stdin=null, stdout=null, stderr=null, env=environment(), pass_fds=pass_fds, check=False
-    )
-    if done.returncode:
-        raise failure(program, what, done.returncode, log)
+class Service:
+    """One criu that does one request for us.  Use as a context: what was not answered is given up at its end.
+
+    process: criu, or what becomes criu by execve(2); our child.
+    """
+
+    __slots__ = ("_dirs", "_log", "_options", "_program", "_sock", "process")
+
+    def __init__(
+        self,
+        program: str,
+        wanted: plan_criu.Wanted,
+        options: Mapping[str, Any],
+        wrapper: Sequence[str] = (),
+        stdio: int | None = None,
+        fds: Sequence[int] = (),
+    ) -> None:
+        """program: see find.  options: of plan.criu.  wrapper: words before the program.  stdio: what its stdin,
+        stdout and stderr are, None for ours.  fds: of ours, the same numbers in criu.  Raises errors.SetupError."""
+        self._program = program
+        self._log = f"{wanted.work}/{options['log_file']}"
+        self._dirs = [opened(wanted.images), opened(wanted.work)]  # criu looks for these among our descriptors
+        self._options = {**options, "images_dir_fd": self._dirs[0], "work_dir_fd": self._dirs[1]}
+        self._sock, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with other:
+            number = other.fileno()
+            command = [*wrapper, program, "swrk", str(number)]
+            self.process = subprocess.Popen(
+                command, stdin=stdio, stdout=stdio, stderr=stdio, env=environment(), pass_fds=(number, *fds)
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sock.close()  # which ends it, if it has not
+        self.process.wait()
+        for fd in self._dirs:
+            os.close(fd)
+
+    def ask(self, what: int, notify: Callable[[str, int, int], None]) -> dict[str, Any]:
+        """Have it do the request and return the answer.
+
+        what: DUMP, RESTORE or PRE_DUMP of plan.criu_rpc.  notify: called with the name of an event, the pid of init
+        and a descriptor, which is its own then, or -1; what it raises ends the request and is raised here.
+        Raises errors.SetupError.
+        """
+        self._send({"type": what, "opts": self._options})
+        failure: errors.Error | None = None
+        while True:
+            answer, fd = self._receive()
+            kind = answer.get("type")
+            if not answer.get("success") or kind not in (what, criu_rpc.NOTIFY):
+                raise failure or self._failure(what, answer)
+            if kind == what:
+                break
+            event = answer.get("notify", {})
+            try:
+                notify(event.get("script", ""), event.get("pid", 0), fd)
+            except errors.Error as error:
+                failure = error
+            self._send({"type": criu_rpc.NOTIFY, "notify_success": failure is None})
+        self._sock.shutdown(socket.SHUT_WR)
+        # after a pre-dump it waits for the dump, which is another criu's here
+        if self.process.wait() and what != criu_rpc.PRE_DUMP:
+            raise self._failure(what, {})
+        return answer
+
+    def _send(self, request: Mapping[str, Any]) -> None:
+        try:
+            self._sock.send(criu_rpc.encode(criu_rpc.REQUEST, request))
+        except OSError:  # it has ended: reading says so
+            pass
+
+    def _receive(self) -> tuple[dict[str, Any], int]:
+        """The next message and the descriptor that came with it, or -1."""
+        try:
+            data, control, _, _ = self._sock.recvmsg(MESSAGE, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        except OSError:
+            return {}, -1
+        fds = array.array("i")
+        for level, kind, content in control:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds.frombytes(content[:4])
+        return criu_rpc.decode(criu_rpc.RESPONSE, data), fds[0] if fds else -1
+
+    def _failure(self, what: int, answer: Mapping[str, Any]) -> errors.SetupError:
+        self._sock.close()
+        status = self.process.wait()
+        name = {criu_rpc.DUMP: "DUMP", criu_rpc.RESTORE: "RESTORE", criu_rpc.PRE_DUMP: "PRE_DUMP"}[what]
+        number = answer.get("cr_errno", 0)
+        return failure(self._program, name, number, answer.get("cr_errmsg") or f"exit status {status}", self._log)
 
 
-def failure(program: str, what: str, status: int, log: str) -> errors.SetupError:
+def failure(program: str, what: str, number: int, said: str, log: str) -> errors.SetupError:
     """The error for a criu that failed: in the words of runc, which containerd looks for, with criu's own reason."""
     reason = last_error(log)
     unfit = unable(program)
     if unfit:
         reason = f"criu cannot work on this machine: {unfit}" + (f" ({reason})" if reason else "")
-    text = f"criu failed: type {what.upper()} errno 0: {reason or f'exit status {status}'}"
+    text = f"criu failed: type {what} errno {number}: {reason or said}"
     return errors.SetupError(f"{text}, log file: {log}", hint="`criu check` tells more" if unfit else "")
 
 

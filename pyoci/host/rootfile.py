@@ -22,7 +22,7 @@ def read(root: str, path: str, limit: int) -> bytes:
     Raises OSError: of what the walk met, ELOOP, EISDIR and EINVAL for what is no regular file, EFBIG when
     it has more than limit bytes.
     """
-    fd = _walk(root, path)
+    fd = walk(root, path)
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
@@ -38,8 +38,8 @@ def read(root: str, path: str, limit: int) -> bytes:
     return data
 
 
-def _walk(root: str, path: str) -> int:
-    """An O_PATH descriptor of path under root."""
+def walk(root: str, path: str) -> int:
+    """An O_PATH descriptor of path under root.  Raises OSError."""
     opened = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]  # the directories on the way, root first
     todo = path.split("/")[::-1]
     links = 0

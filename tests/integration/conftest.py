@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-LIMIT = 60  # seconds
+LIMIT = 60 * harness.SLOWNESS  # seconds
 
 
 @pytest.fixture(scope="session")

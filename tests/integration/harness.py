@@ -36,7 +36,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 RUNTIME = shlex.split(os.environ.get("RUNTIME", "")) or [str(PROJECT / "build" / "pyoci")]
 if "/" in RUNTIME[0]:
     RUNTIME[0] = os.path.abspath(RUNTIME[0])
-TIMEOUT = 20.0  # seconds one runtime command may take
+SLOWNESS = 6 if os.environ.get("PYOCI_VM") else 1  # the virtual machine is emulated
+TIMEOUT = 20.0 * SLOWNESS  # seconds one runtime command may take
 PREFIX = f"it{os.getpid()}-"  # of every id, and so of every cgroup, of this session
 
 CLONE_NEWNS = 0x20000
@@ -84,8 +85,9 @@ def pyoci_only(reason: str) -> pytest.MarkDecorator:
     return pytest.mark.pyoci_only(reason)
 
 
-def until(condition: Callable[[], Any], what: str, timeout: float = 5.0) -> None:
-    """Wait for a condition that has no descriptor to wait on.  Fails the test after timeout seconds."""
+def until(condition: Callable[[], Any], what: str, timeout: float = 0.0) -> None:
+    """Wait for a condition that has no descriptor to wait on.  The test fails after timeout seconds, or TIMEOUT."""
+    timeout = max(timeout, TIMEOUT)
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s"
@@ -249,8 +251,9 @@ class ConsoleSocket:
         self.path.unlink(missing_ok=True)
 
 
-def read_until(fd: int, text: str, timeout: float = 5.0) -> str:
-    """Read a terminal until text appears, or to its end when text is ""."""
+def read_until(fd: int, text: str, timeout: float = 0.0) -> str:
+    """Read a terminal until text appears, or to its end when text is "".  timeout: as for until."""
+    timeout = max(timeout, TIMEOUT)
     seen = b""
     deadline = time.monotonic() + timeout
     while not text or text.encode() not in seen:

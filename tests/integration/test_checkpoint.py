@@ -1,7 +1,7 @@
 """checkpoint and restore: what the criu program is called with, and what becomes of the container.
 
-criu itself is played by fake_criu.py, which records its arguments: Debian 12's criu does not run on newer
-kernels.  The tests marked with `real` use the real one where `criu check` says that it can work.
+criu itself is played by fake_criu.py, which records what it is asked: Debian 12's criu does not run on newer
+kernels.  With the real one: tests/vm/inside/test_criu.py, and here one test where `criu check` says that it can work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import Box, Result, pyoci_only, until, wait_for
+from tests.integration.harness import Box, ConsoleSocket, Result, pyoci_only, until, wait_for
 
 pytestmark = pyoci_only("takes criu by RPC")
 FAKE = Path(__file__).with_name("fake_criu.py")
@@ -44,10 +44,9 @@ class Checkpoints:
             code = self.rt(*argv, check=False, stdout=stdout, stderr=stderr).code
         assert code == 0, (self.box.bundle / "errors").read_text()
 
-    def calls(self) -> list[list[str]]:
-        """The calls of criu, without those of `check`."""
-        lines = [json.loads(line) for line in self.record.read_text().splitlines()] if self.record.exists() else []
-        return [line for line in lines if line[0] != "check"]
+    def calls(self) -> list[dict[str, Any]]:
+        """The requests to criu: their type, and their options under criu's names."""
+        return [json.loads(line) for line in self.record.read_text().splitlines()] if self.record.exists() else []
 
 
 @pytest.fixture
@@ -55,9 +54,9 @@ def points(box: Box) -> Checkpoints:
     return Checkpoints(box)
 
 
-def pairs(argv: list[str], option: str) -> list[str]:
-    """All values of an option."""
-    return [argv[index + 1] for index, word in enumerate(argv) if word == option]
+def inherited(call: dict[str, Any]) -> dict[int, str]:
+    """Descriptor that takes the place of something -> criu's name of it."""
+    return {item["fd"]: item["key"] for item in call.get("inherit_fd", [])}
 
 
 # -- checkpoint -----------------------------------------------------------------------------
@@ -70,12 +69,12 @@ def test_a_checkpoint_ends_and_removes_the_container(points: Checkpoints) -> Non
     points.rt("checkpoint")
     wait_for(pid)
     assert box.entries() == set()
-    (argv,) = points.calls()
-    assert argv[:3] == ["dump", "--tree", str(pid)]
-    assert pairs(argv, "--root") == [str(box.rootfs)]
-    assert pairs(argv, "--images-dir") == pairs(argv, "--work-dir") == [str(points.images)]
-    assert "--manage-cgroups=soft" in argv
-    assert pairs(argv, "--freeze-cgroup")[0].endswith(box.id)
+    (call,) = points.calls()
+    assert (call["type"], call["pid"], call["root"]) == ("dump", pid, str(box.rootfs))
+    assert (call["log_file"], call["manage_cgroups_mode"]) == ("dump.log", "SOFT")
+    assert call["freeze_cgroup"].endswith(box.id)
+    assert call["orphan_pts_master"]
+    assert (points.images / "pages-1.img").is_file()
     assert "does not exist" in box.delete(check=False).error
 
 
@@ -94,15 +93,65 @@ def test_external_mounts_and_namespaces(points: Checkpoints, workshop: Path) -> 
         points.restore()
         holder.kill()
     first, _, back = points.calls()
-    external = pairs(first, "--external")
+    external = first["external"]
     assert "mnt[/data]:/data" in external
     assert "mnt[/secret]:/secret" in external
     assert "mnt[/tmp]:/tmp" not in external, "masked directories are the container's own"
     assert f"net[{inode}]:extRootNetNS" in external
-    assert f"mnt[/data]:{box.bundle}" in pairs(back, "--external")
-    assert "mnt[/secret]:/dev/null" in pairs(back, "--external")
-    (inherited,) = [word for word in pairs(back, "--inherit-fd") if "NetNS" in word]
-    assert inherited.endswith("]:extRootNetNS")
+    assert f"mnt[/data]:{box.bundle}" in back["external"]
+    assert "mnt[/secret]:/dev/null" in back["external"]
+    assert "extRootNetNS" in inherited(back).values()
+    assert "join_ns" not in back
+
+
+def test_namespaces_that_are_joined_again(points: Checkpoints) -> None:
+    """Of a pod: criu has written down what is in them, and enters those of now."""
+    box = points.box
+    with subprocess.Popen(["unshare", "--ipc", "--uts", "sleep", "100"]) as holder:
+        until(lambda: os.readlink(f"/proc/{holder.pid}/ns/ipc") != os.readlink("/proc/self/ns/ipc"), "unshare")
+        paths = {kind: f"/proc/{holder.pid}/ns/{kind}" for kind in ("ipc", "uts")}
+        for kind, path in paths.items():
+            box.namespace(kind, path)
+        box.config.pop("hostname", None)
+        box.up()
+        points.rt("checkpoint")
+        points.restore()
+        holder.kill()
+    joined = points.calls()[-1]["join_ns"]
+    assert {item["ns"]: item["ns_file"] for item in joined} == paths
+
+
+def test_a_mount_point_behind_a_link(points: Checkpoints) -> None:
+    """criu knows mounts by where they are in the mount table."""
+    box = points.box
+    (box.rootfs / "var").mkdir(exist_ok=True)
+    (box.rootfs / "var" / "run").symlink_to("/run")
+    (box.rootfs / "run").mkdir(exist_ok=True)
+    box.bind("/var/run/data", box.bundle)
+    box.up()
+    points.rt("checkpoint")
+    points.restore()
+    dumped, back = points.calls()
+    assert "mnt[/run/data]:/run/data" in dumped["external"]
+    assert f"mnt[/run/data]:{box.bundle}" in back["external"]
+
+
+def test_a_new_root(points: Checkpoints) -> None:
+    """podman container restore --import: the root is the image's, without what create makes in it."""
+    box = points.box
+    box.bind("/new/place", box.bundle)
+    file = box.bundle / "some.file"
+    file.write_text("x")
+    box.bind("/etc/some.file", file)
+    box.up()
+    points.rt("checkpoint")
+    for name in ("new/place", "new", "proc", "dev"):
+        (box.rootfs / name).rmdir()
+    (box.rootfs / "etc" / "some.file").unlink()
+    points.restore()
+    assert (box.rootfs / "new" / "place").is_dir()
+    assert (box.rootfs / "proc").is_dir()
+    assert (box.rootfs / "etc" / "some.file").read_text() == "", "the mount point, not the mount"
 
 
 def test_options_of_checkpoint(points: Checkpoints) -> None:
@@ -114,36 +163,43 @@ def test_options_of_checkpoint(points: Checkpoints) -> None:
         "checkpoint",
         *("--leave-running --tcp-established --ext-unix-sk --shell-job --file-locks --auto-dedup".split()),
         *("--empty-ns network --manage-cgroups-mode strict --parent-path ../before".split()),
-        *("--page-server 10.0.0.1:99 --lazy-pages --status-fd 1".split()),
+        *("--page-server 10.0.0.1:99 --lazy-pages".split()),
         *("--work-path", str(work)),
     )
     assert box.status == "running"
     assert work.is_dir()
-    (argv,) = points.calls()
+    (call,) = points.calls()
     for flag in (
-        "--leave-running --tcp-established --ext-unix-sk --shell-job --file-locks --auto-dedup --lazy-pages "
-        "--track-mem --manage-cgroups=strict --page-server"
+        "leave_running tcp_established ext_unix_sk shell_job file_locks auto_dedup lazy_pages track_mem"
     ).split():
-        assert flag in argv
+        assert call[flag] is True
     for option, value in (
-        ("--empty-ns", "net"),
-        ("--config", "/etc/criu/some.conf"),
-        ("--prev-images-dir", "../before"),
-        ("--address", "10.0.0.1"),
-        ("--port", "99"),
-        ("--status-fd", "1"),
-        ("--work-dir", str(work)),
+        ("manage_cgroups_mode", "STRICT"),
+        ("empty_ns", 0x40000000),
+        ("config_file", "/etc/criu/some.conf"),
+        ("parent_img", "../before"),
+        ("ps", {"address": "10.0.0.1", "port": 99}),
     ):
-        assert pairs(argv, option) == [value]
+        assert call[option] == value
+
+
+def test_status_fd(points: Checkpoints) -> None:
+    """A NUL when the pages can be fetched."""
+    points.box.up()
+    reader, writer = os.pipe()
+    points.rt("checkpoint", "--leave-running", "--lazy-pages", "--status-fd", str(writer), pass_fds=(writer,))
+    os.close(writer)
+    assert os.read(reader, 10) == b"\0"
+    os.close(reader)
 
 
 def test_pre_dump(points: Checkpoints) -> None:
     points.box.up()
     points.rt("checkpoint", "--pre-dump")
     assert points.box.status == "running"
-    (argv,) = points.calls()
-    assert argv[0] == "pre-dump"
-    assert "--track-mem" in argv
+    (call,) = points.calls()
+    assert call["type"] == "pre-dump"
+    assert call["track_mem"]
 
 
 def test_a_checkpoint_that_fails_leaves_the_container(points: Checkpoints) -> None:
@@ -207,9 +263,9 @@ def test_restore(points: Checkpoints) -> None:
     assert json.loads(marker.read_text())["pid"] == box.pid, "hooks run at setup-namespaces"
     until(lambda: out.read_text() == "goes on\n", "the program")
     assert json.loads(box.rt("ps", "-f", "json", box.id).out) == [box.pid]
-    argv = points.calls()[-1]
-    assert argv[0] == "restore"
-    assert {"--restore-detached", "--restore-sibling"} <= set(argv)
+    call = points.calls()[-1]
+    assert call["type"] == "restore"
+    assert call["rst_sibling"]
     assert not [mount for mount in Path("/proc/self/mounts").read_text().splitlines() if "pyoci-restore" in mount]
     assert not list(Path("/tmp").glob("pyoci-restore-*"))
     pid = box.pid
@@ -232,20 +288,57 @@ def test_pipes_are_those_of_the_caller(points: Checkpoints) -> None:
     (points.images / "pyoci.json").unlink()  # as if runc had written it
     (points.images / "descriptors.json").write_text('["/dev/null", "pipe:[11]", "pipe:[12]"]')
     points.restore()
-    assert pairs(points.calls()[-1], "--inherit-fd") == ["fd[1]:pipe:[11]", "fd[2]:pipe:[12]"]
+    assert inherited(points.calls()[-1]) == {1: "pipe:[11]", 2: "pipe:[12]"}
 
 
 def test_files_of_the_host_are_those_of_the_caller(points: Checkpoints) -> None:
     """stdin is the host's /dev/null, stdout and stderr are files: on no mount of the container."""
     saved(points)
     (dumped,) = points.calls()
-    files = [word for word in pairs(dumped, "--external") if word.startswith("file[")]
-    assert len(files) == 3
+    files = [word for word in dumped["external"] if word.startswith("file[")]
     points.restore()
-    assert pairs(points.calls()[-1], "--inherit-fd") == [f"fd[{fd}]:{name}" for fd, name in enumerate(files)]
+    assert set(inherited(points.calls()[-1]).values()) == {name[1:] for name in files}, "see plan.criu.inherit_key"
 
 
-@pytest.mark.parametrize("how", ["criu", "hook", "exists", "terminal", "missing"])
+def test_one_file_for_all(points: Checkpoints) -> None:
+    """Descriptors of one file have one name: what is written counts, and goes where stdout goes."""
+    saved(points)
+    name = "file[1:2]"
+    (points.images / "pyoci.json").write_text(json.dumps({"stdio": {"0": name, "1": name, "2": name}}))
+    points.restore()
+    assert 0 not in inherited(points.calls()[-1])
+    assert inherited(points.calls()[-1])[1] == name[1:]
+
+
+@pytest.fixture
+def terminal(points: Checkpoints) -> Checkpoints:
+    """A saved container with a terminal."""
+    saved(points)
+    points.box.process["terminal"] = True
+    points.box.write()
+    points.env["FAKE_CRIU_TERMINAL"] = "1"
+    return points
+
+
+def test_a_terminal_goes_to_the_console_socket(terminal: Checkpoints, console: ConsoleSocket) -> None:
+    terminal.restore("--console-socket", str(console.path))
+    master = console.receive()
+    assert os.read(master, 100) == b"goes on\r\n"
+    os.close(master)
+
+
+def test_a_terminal_in_the_foreground(terminal: Checkpoints) -> None:
+    terminal.env["FAKE_CRIU_SLEEP"] = "0"
+    assert terminal.rt("restore", "--bundle", str(terminal.box.bundle)).out == "goes on\n"
+    assert terminal.box.entries() == set()
+
+
+def test_a_terminal_needs_a_socket(terminal: Checkpoints) -> None:
+    argv = ("restore", "--bundle", str(terminal.box.bundle), "--detach")
+    assert "cannot allocate tty" in terminal.rt(*argv, check=False).error
+
+
+@pytest.mark.parametrize("how", ["criu", "hook", "exists", "missing"])
 def test_a_restore_that_fails_leaves_nothing(points: Checkpoints, how: str) -> None:
     box = points.box
     saved(points)
@@ -253,15 +346,12 @@ def test_a_restore_that_fails_leaves_nothing(points: Checkpoints, how: str) -> N
         "criu": "criu failed: type RESTORE errno 0: Error (criu/x.c:1): cannot do that",
         "hook": "exit status 7",
         "exists": "already exists",
-        "terminal": "terminal cannot be restored",
         "missing": "executable file not found",
     }[how]
     if how == "criu":
         points.env["FAKE_CRIU_FAIL"] = "restore"
     elif how == "hook":
         box.hook("createRuntime", "/bin/sh", "sh", "-c", "exit 7")
-    elif how == "terminal":
-        box.process["terminal"] = True
     elif how == "exists":
         box.create()
     box.write()

@@ -55,6 +55,9 @@ def test_the_same_container_seen_by_runc(box: Box) -> None:
             """To the byte, order included; the kernel may still be freeing what the script used."""
             ours = our_view(box, pid)
             theirs = json.loads(subprocess.check_output([*runc, "events", "--stats", box.id]))["data"]
+            for group in ("cpu", "memory", "blkio"):
+                if "psi" not in theirs[group]:  # before runc 1.2
+                    ours[group].pop("psi", None)
             return json.dumps(ours) == json.dumps(theirs)
 
         until(same, "the same numbers", 20)

@@ -67,6 +67,8 @@ class User:
         assert done.code == 0, done.err
         self.config: dict[str, Any] = json.loads((box.bundle / "config.json").read_text())
         self.config["process"]["terminal"] = False
+        # so that a container can say where the host has it
+        self.linux["namespaces"].remove({"type": "cgroup"})
 
     @property
     def linux(self) -> dict[str, Any]:
