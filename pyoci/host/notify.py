@@ -148,8 +148,8 @@ class Notify:
 
 def translate(data: bytes, pid: int) -> bytes:
     """A message as the manager may have it: process ids of the container mean nothing to it, and with READY goes
-    the one that does."""
-    lines = [line for line in data.split(b"\n") if line and not line.startswith(b"MAINPID")]
+    the one that does.  Who else may speak for the service (NOTIFYACCESS) is not the container's to say."""
+    lines = [line for line in data.split(b"\n") if line and not line.startswith((b"MAINPID", b"NOTIFYACCESS"))]
     if b"READY=1" in lines or b"MAINPID=" in data:
         lines.append(b"MAINPID=%d" % pid)
     return b"\n".join(lines)

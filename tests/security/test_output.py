@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pyoci.host import notify
 from tests.integration.harness import Box, Terminal, pyoci_only
 
 if TYPE_CHECKING:
@@ -119,3 +120,10 @@ def test_what_is_listed(box: Box) -> None:
         assert all(clean(line) for line in shown.splitlines()), words
         assert "forged" not in [line.strip() for line in shown.splitlines()]
     assert box.state()["annotations"] == box.config["annotations"]
+
+
+def test_what_the_service_manager_is_told() -> None:
+    """sd_notify(3): no process but init, and nobody else is allowed to speak."""
+    said = b"MAINPID=1\nMAINPIDFD=1\nNOTIFYACCESS=all\nSTATUS=x\nREADY=1\n"
+    assert notify.translate(said, 4321) == b"STATUS=x\nREADY=1\nMAINPID=4321"
+    assert notify.translate(b"NOTIFYACCESS=all", 4321) == b""
