@@ -46,15 +46,24 @@ class Header(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors_: str) -> Header:
-        try:
-            found = super().frombuf(buf, encoding, errors_)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
-            raise errors.Hostile(f"the tar is damaged: {error}") from None
-        if found.size < 0:
-            raise errors.Hostile(f"the tar is damaged: {found.name[:80]!r} has the size {found.size}")
-        if found.type in _EXTENDED and found.size > _EXTENDED_LIMIT:
-            raise errors.Hostile(f"the tar has an extended header of {found.size} bytes")
-        return found
+        return _checked(super().frombuf, buf, encoding, errors_)
+
+    @classmethod
+    def _frombuf(cls, *args: Any, **how: Any) -> Header:
+        """The way of the later headers of a member, and in the end of all, since later security releases of Python."""
+        return _checked(super()._frombuf, *args, **how)  # type: ignore[misc]
+
+
+def _checked(build: Callable[..., Any], *args: Any, **how: Any) -> Header:
+    try:
+        found: Header = build(*args, **how)
+    except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+        raise errors.Hostile(f"the tar is damaged: {error}") from None
+    if found.size < 0:
+        raise errors.Hostile(f"the tar is damaged: {found.name[:80]!r} has the size {found.size}")
+    if found.type in _EXTENDED and found.size > _EXTENDED_LIMIT:
+        raise errors.Hostile(f"the tar has an extended header of {found.size} bytes")
+    return found
 
 
 def members(stream: Readable, most: int) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
