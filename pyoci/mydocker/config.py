@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
-from pyoci.mydocker import defaults, errors, mounts, seccomp
+from pyoci.mydocker import defaults, errors, idmap, mounts, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +155,9 @@ def _mounts(record: dict[str, Any], place: Place) -> list[dict[str, Any]]:
         made.append(_bind("/sbin/docker-init", place.init, "ro"))
     # shallow ones first, so that none covers one that was asked for below it
     wanted = sorted(record["mounts"], key=lambda mount: mount["destination"].count("/"))
-    return [entry for entry in made if entry["destination"] not in asked] + [mounts.oci(mount) for mount in wanted]
+    return [entry for entry in made if entry["destination"] not in asked] + [
+        mounts.oci(mount, mapped=bool(host.get("userns"))) for mount in wanted
+    ]
 
 
 def _bind(destination: str, source: str, mode: str) -> dict[str, Any]:
@@ -183,6 +185,9 @@ def _linux(record: dict[str, Any], place: Place, capabilities: list[str]) -> dic
     }
     if not place.rootless:
         made["cgroupsPath"] = f"/mydocker/{record['id']}"
+    if ids := idmap.of(host):
+        made["namespaces"].append({"type": "user"})
+        made |= {"uidMappings": ids.oci(), "gidMappings": ids.oci()}
     sysctl = _sysctls(host, place)
     if sysctl:
         made["sysctl"] = sysctl
@@ -208,6 +213,8 @@ def _namespaces(host: dict[str, Any], place: Place) -> list[dict[str, str]]:
 def _sysctls(host: dict[str, Any], place: Place) -> dict[str, str]:
     own_network = host["network"] != "host" and "network" not in place.joins
     made = dict(defaults.SYSCTLS) if own_network and not place.rootless else {}
+    if made and (ids := idmap.of(host)):  # every group that there is
+        made["net.ipv4.ping_group_range"] = f"0 {ids.size - 1}"
     for name, value in host["sysctls"].items():
         if name.startswith("net.") and not own_network:
             raise errors.UsageError(f"sysctl '{name}' not allowed: the container has no network of its own")

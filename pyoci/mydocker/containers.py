@@ -15,7 +15,7 @@ import secrets
 import shutil
 
 import pyoci
-from pyoci.mydocker import clock, errors, names, observed, processes, records
+from pyoci.mydocker import clock, errors, idmap, names, observed, processes, records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -291,6 +291,8 @@ def create(paths: Paths, record: dict[str, Any], name: str | None) -> Container:
             name = names.choose(taken)
         else:
             _check_free(paths, name)
+        if wanted := record["host"].get("userns"):
+            record["host"]["userns"] = idmap.choose(wanted["size"], [container.host for container in list(paths)])
         id = secrets.token_hex(32)
         made = {**record, "id": id, "name": name, "created": clock.now()}
         temporary = f"{paths.containers}/{_NEW}{id}"

@@ -10,13 +10,16 @@ import contextlib
 import os
 import stat
 
-from pyoci.mydocker import errors, images, inroot
+from pyoci.mydocker import errors, idmap, images, inroot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pyoci.mydocker.containers import Container
+    from pyoci.mydocker.idmap import Ids
+
+    Owners = Callable[[os.stat_result], tuple[int, int]]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
@@ -24,13 +27,13 @@ _DEEPEST = 500
 
 
 @contextlib.contextmanager
-def root_of(container: Container) -> Iterator[int]:
-    """A descriptor of a container's root: as it sees it when it runs, else mounted for the time being."""
+def root_of(container: Container) -> Iterator[tuple[int, Ids | None]]:
+    """A descriptor of a container's root, as it sees it when it runs, else mounted for the time being; and its ids."""
     pid = container.state().pid
     if pid:
         fd = inroot.open_directory(f"/proc/{pid}/root")
         try:
-            yield fd
+            yield fd, idmap.of(container.host)
         finally:
             os.close(fd)
         return
@@ -38,18 +41,31 @@ def root_of(container: Container) -> Iterator[int]:
         store = images.Store(container.paths)
         fd = inroot.open_directory(store.mount_again(container.id))
         try:
-            yield fd
+            yield fd, None
         finally:
             os.close(fd)
             store.unmount(container.id)
 
 
 class Side:
-    """A path on one side.  root: a descriptor for the container's, -1 for the host's; text: as it was given."""
+    """A path on one side.
 
-    def __init__(self, root: int, text: str) -> None:
+    root: a descriptor for the container's, -1 for the host's; text: as it was given
+    ids:  those that the files have in a container of --userns
+    """
+
+    def __init__(self, root: int, text: str, ids: Ids | None = None) -> None:
         self.root = root
         self.text = text
+        self.ids = ids
+
+    def inside(self, id: int) -> int:
+        """An id of this side's files as the container sees it."""
+        return self.ids.inside(id) if self.ids else id
+
+    def outside(self, id: int) -> int:
+        """The other way round."""
+        return self.ids.outside(id) if self.ids else id
 
     def open(self, path: str, flags: int) -> int:
         """Raises OSError."""
@@ -106,11 +122,12 @@ def copy(source: Side, target: Side, *, owner: bool, follow: bool) -> None:
 
     owner: keep owners (-a); follow: SOURCE itself may be a link (-L).  Raises errors.Error.
     """
+    own = _owners(source, target, owner)
     contents = source.text.endswith("/.") or source.text in (".", "/")
     into = target.directory(target.text)
     try:
         if contents:
-            _copy_contents(source, target, into, owner)
+            _copy_contents(source, target, into, own)
             return
         parent, name = source.parent(source.text)
         if follow:
@@ -118,13 +135,13 @@ def copy(source: Side, target: Side, *, owner: bool, follow: bool) -> None:
             parent, name = source.parent(source.followed())
         try:
             if into >= 0:
-                _entry(parent, name, into, name, owner, 0)
+                _entry(parent, name, into, name, own, 0)
             elif target.text.endswith("/"):
                 raise errors.NotFound(f"{target.text}: no such directory")
             else:
                 onto, new = target.parent(target.text)
                 try:
-                    _entry(parent, name, onto, new, owner, 0)
+                    _entry(parent, name, onto, new, own, 0)
                 finally:
                     os.close(onto)
         finally:
@@ -136,7 +153,14 @@ def copy(source: Side, target: Side, *, owner: bool, follow: bool) -> None:
             os.close(into)
 
 
-def _copy_contents(source: Side, target: Side, into: int, owner: bool) -> None:
+def _owners(source: Side, target: Side, keep: bool) -> Owners | None:
+    """Whose what is made is to be; None: whoever makes it."""
+    if keep:
+        return lambda info: (target.outside(source.inside(info.st_uid)), target.outside(source.inside(info.st_gid)))
+    return (lambda _info: (target.outside(0), target.outside(0))) if target.ids else None
+
+
+def _copy_contents(source: Side, target: Side, into: int, own: Owners | None) -> None:
     found = source.directory(source.text)
     if found < 0:
         raise errors.NotFound(f"{source.text}: no such directory")
@@ -150,20 +174,20 @@ def _copy_contents(source: Side, target: Side, into: int, owner: bool) -> None:
             finally:
                 os.close(onto)
         for name in os.listdir(found):
-            _entry(found, name, into, name, owner, 1)
+            _entry(found, name, into, name, own, 1)
     finally:
         os.close(found)
         if made >= 0:
             os.close(made)
 
 
-def _entry(parent: int, name: str, onto: int, new: str, owner: bool, depth: int) -> None:
+def _entry(parent: int, name: str, onto: int, new: str, own: Owners | None, depth: int) -> None:
     """One file, link or directory with all below it."""
     if depth > _DEEPEST:
         raise errors.Hostile(f"directories are nested more than {_DEEPEST} deep")
     info = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if stat.S_ISDIR(info.st_mode):
-        _directory(parent, name, onto, new, owner, depth)
+        _directory(parent, name, onto, new, own, depth)
     elif stat.S_ISREG(info.st_mode):
         _file(parent, name, onto, new)
     elif stat.S_ISLNK(info.st_mode):
@@ -172,8 +196,8 @@ def _entry(parent: int, name: str, onto: int, new: str, owner: bool, depth: int)
         os.symlink(link, new, dir_fd=onto)
     else:
         return  # devices, sockets and pipes are not data
-    if owner:
-        os.chown(new, info.st_uid, info.st_gid, dir_fd=onto, follow_symlinks=False)
+    if own:
+        os.chown(new, *own(info), dir_fd=onto, follow_symlinks=False)
     if not stat.S_ISLNK(info.st_mode):
         _finish(onto, new, info)
 
@@ -189,7 +213,7 @@ def _finish(onto: int, new: str, info: os.stat_result) -> None:
         os.close(fd)
 
 
-def _directory(parent: int, name: str, onto: int, new: str, owner: bool, depth: int) -> None:
+def _directory(parent: int, name: str, onto: int, new: str, own: Owners | None, depth: int) -> None:
     found = os.open(name, _DIRECTORY, dir_fd=parent)
     try:
         try:
@@ -199,7 +223,7 @@ def _directory(parent: int, name: str, onto: int, new: str, owner: bool, depth: 
         made = os.open(new, _DIRECTORY, dir_fd=onto)
         try:
             for below in os.listdir(found):
-                _entry(found, below, made, below, owner, depth + 1)
+                _entry(found, below, made, below, own, depth + 1)
         finally:
             os.close(made)
     finally:

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     import tarfile
 
     from pyoci.mydocker.copying import Side
+    from pyoci.mydocker.idmap import Ids
 
 
 def pack(source: Side, target: streams.Writable, *, follow: bool) -> None:
     """A file or directory as a tar whose names begin with its own; SOURCE/. gives ./  Raises errors.Error."""
     contents = source.text.endswith("/.")
     path = source.followed() if follow or contents else source.text
-    packer = tarball.Packer(target, layer=False)
+    packer = tarball.Packer(target, layer=False, ids=source.ids)
     if contents or not path.strip("/"):
         packer.pack_as(source.directory_of(path), b".")
         return
@@ -46,7 +47,7 @@ def unpack(file: io.BufferedReader, target: Side) -> None:
     finally:
         os.close(fd)
     into = [part for part in parts[len(root) :].split(b"/") if part]
-    extractor = Extractor(target.root, into)
+    extractor = Extractor(target.root, into, target.ids)
     stream = streams.HashingReader(streams.decompressed(file), "the archive", tarread.Limits().size)
     extractor.unpack(stream)
     stream.drain()  # so that who writes it is not killed by a closed pipe
@@ -57,9 +58,10 @@ def unpack(file: io.BufferedReader, target: Side) -> None:
 class Extractor(untar.Unpacker):
     """Unpacks below a directory of a tree in which other things are.  into: the directory's path, from the root."""
 
-    def __init__(self, root: int, into: list[bytes]) -> None:
+    def __init__(self, root: int, into: list[bytes], ids: Ids | None) -> None:
         super().__init__(root, tarread.Limits(), userns=rootless.active())
         self.into = into
+        self.ids = ids
 
     def _place(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         """No name means anything but itself, and nothing becomes of another kind, as with docker."""
@@ -80,6 +82,10 @@ class Extractor(untar.Unpacker):
         else:
             self._clear(parent, name)
             self._other(tar, member, parent, name)
+
+    def _owner(self, member: tarfile.TarInfo) -> tuple[int, int]:
+        uid, gid = super()._owner(member)
+        return (self.ids.outside(uid), self.ids.outside(gid)) if self.ids else (uid, gid)
 
     def _linked(self, member: tarfile.TarInfo) -> list[bytes]:
         return [*self.into, *super()._linked(member)]

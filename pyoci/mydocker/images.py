@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from pyoci.mydocker.idmap import Ids
     from pyoci.mydocker.image import Descriptor
     from pyoci.mydocker.paths import Paths
     from pyoci.mydocker.streams import Writable
@@ -268,10 +269,10 @@ class Store:
         with self.using():
             return self.overlays.create(container_id, image)
 
-    def mount_again(self, container_id: str) -> str:
-        """The same from its record: after a reboot, or when the image's name is gone."""
+    def mount_again(self, container_id: str, ids: Ids | None = None) -> str:
+        """The same from its record: after a reboot, or when the image's name is gone.  ids: of --userns."""
         with self.using():
-            return self.overlays.again(container_id)
+            return self.overlays.again(container_id, ids)
 
     def unmount(self, container_id: str) -> None:
         """No error when it is not mounted."""
@@ -291,12 +292,16 @@ class Store:
 
         return changes.of(self.overlays.upper(container_id), self.overlays.lower(container_id))
 
-    def export(self, container_id: str, target: Writable) -> None:
-        """The container's file system as it is seen, as a tar.  It is mounted for that when it is not."""
+    def export(self, container_id: str, target: Writable, ids: Ids | None = None) -> None:
+        """The container's file system as it sees it, as a tar.  It is mounted for that when it is not.
+
+        ids: of --userns.
+        """
         mounted = self.overlays.mounted(container_id)
         path = self.mount_again(container_id)
         try:
-            tarball.Packer(target, layer=False).pack(path)
+            mapped = self.overlays.mapped(container_id)
+            tarball.Packer(target, layer=False, ids=ids if mapped else None).pack(path)
         finally:
             if not mounted:
                 self.unmount(container_id)

@@ -141,6 +141,7 @@ def _host(host: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
         "GroupAdd": host["group_add"],
         "IpcMode": host["ipc"],
         "PidMode": "" if host["pid"] == "private" else host["pid"],
+        "UsernsMode": f"auto:size={host['userns']['size']}" if host.get("userns") else "",
         "UTSMode": "" if host["uts"] == "private" else host["uts"],
         "OomScoreAdj": host["oom_score_adj"],
         "Privileged": host["privileged"],

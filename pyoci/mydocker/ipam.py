@@ -22,6 +22,8 @@ _SMALLEST = 31  # bits; RFC 3021: a /31 has two addresses, the gateway's and one
 
 def parse_subnet(text: str) -> Network:
     """--subnet.  Raises errors.UsageError."""
+    if ":" in text:
+        raise errors.UsageError(f"invalid subnet {text!r}: IPv6 is not supported: networks and ports are IPv4")
     try:
         subnet = ipaddress.IPv4Network(text)
     except ValueError as error:

@@ -17,6 +17,7 @@ from pyoci.mydocker import (
     calls,
     clock,
     errors,
+    idmap,
     images,
     monitor,
     networks,
@@ -89,11 +90,13 @@ def _give_up(container: Container, error: BaseException) -> None:
 
 
 def _mount(container: Container) -> str:
-    store = images.Store(container.paths)
+    store, ids = images.Store(container.paths), idmap.of(container.host)
     try:
-        return store.mount_again(container.id)
+        return store.mount_again(container.id, ids)
     except errors.NotFound:  # the command that made the container was killed before
-        return store.mount(store.resolve(container.image_id), container.id)
+        store.mount(store.resolve(container.image_id), container.id)
+        store.unmount(container.id)
+        return store.mount_again(container.id, ids)
 
 
 def _connect(container: Container, pid: int) -> None:

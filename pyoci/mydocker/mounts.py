@@ -97,8 +97,8 @@ def _truth(text: str) -> bool:
     return text.lower() in ("true", "1")
 
 
-def oci(mount: dict[str, Any]) -> dict[str, Any]:
-    """The mount of config.json."""
+def oci(mount: dict[str, Any], *, mapped: bool = False) -> dict[str, Any]:
+    """The mount of config.json.  mapped: the container has ids of its own, with which it sees volumes."""
     if mount["type"] == "tmpfs":
         return {"destination": mount["destination"], "type": "tmpfs", "source": "tmpfs", "options": mount["options"]}
     propagation = [option for option in mount["options"] if option in _PROPAGATION] or ["rprivate"]
@@ -107,5 +107,5 @@ def oci(mount: dict[str, Any]) -> dict[str, Any]:
         "destination": mount["destination"],
         "type": "bind",
         "source": mount["source"],
-        "options": ["rbind", *propagation, *mode],
+        "options": ["rbind", *propagation, *mode, *(["idmap"] if mapped and mount["type"] == "volume" else [])],
     }

@@ -51,6 +51,13 @@ def command(name: str, **kwargs: Any) -> Callable[[Any], click.Command]:
     return click.command(name, context_settings=settings, **kwargs)
 
 
+def no_ipv6(_ctx: click.Context, param: click.Parameter, value: object) -> object:
+    """The callback of options of docker's that are about IPv6.  Raises UsageError when one is given."""
+    if value:
+        raise errors.UsageError(f"{param.opts[0]}: IPv6 is not supported: networks and ports are IPv4", code=125)
+    return value
+
+
 def size(text: str) -> int:
     """ "512m" -> bytes, as docker reads sizes: powers of 1024, no unit means bytes.  Raises UsageError."""
     found = _SIZE.fullmatch(text.strip())

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pyoci.mydocker.idmap import Ids
     from pyoci.mydocker.image import Image
     from pyoci.mydocker.layers import Layers
     from pyoci.mydocker.paths import Paths
@@ -67,14 +68,17 @@ class Overlays:
             os.chown(upper, found.st_uid, found.st_gid)
             os.chmod(upper, stat.S_IMODE(found.st_mode))
 
-    def again(self, container: str) -> str:
-        """Mount from the record, unless it is mounted.  Raises errors.NotFound, errors.StorageError."""
+    def again(self, container: str, ids: Ids | None = None) -> str:
+        """Mount from the record, unless it is mounted.  Raises errors.NotFound, errors.StorageError.
+
+        ids: those that are seen there in place of what is on disk.
+        """
         merged = self.merged(container)
         if not self.mounted(container):
-            self._mount(container, self.record(container)["layers"])
+            self._mount(container, self.record(container)["layers"], ids)
         return merged
 
-    def _mount(self, container: str, diff_ids: Sequence[str]) -> None:
+    def _mount(self, container: str, diff_ids: Sequence[str], ids: Ids | None) -> None:
         path = self.path(container)
         # The same layer twice is its upper place alone: all it brings is on top there.
         names = [f"{self.layers.name(diff_id)}/diff" for diff_id in dict.fromkeys(reversed(diff_ids))]
@@ -83,15 +87,40 @@ class Overlays:
         if not names:  # overlayfs wants one: `import` of nothing, `FROM scratch`
             os.makedirs(f"{self.layers.directory}/{layers.EMPTY}", 0o755, exist_ok=True)
             names = [layers.EMPTY]
-        above = os.path.relpath(path, self.layers.directory)
+        directory, above = self.layers.directory, os.path.relpath(path, self.layers.directory)
+        if ids:
+            directory, above = self._map(path, ids), "c"
+            names = [f"l/{name}" for name in names]
         data = f"lowerdir={':'.join(names)},upperdir={above}/upper,workdir={above}/work,"
         data += _USERNS_OPTIONS if rootless.active() else _OPTIONS
         try:
-            calls.mount("overlay", f"{path}/merged", "overlay", 0, data, directory=self.layers.directory)
+            calls.mount("overlay", f"{path}/merged", "overlay", 0, data, directory=directory)
         except OSError as error:
             raise errors.StorageError(
                 f"cannot mount the root file system of {container[:12]}: {error.strerror}", hint=_hint(error.errno)
             ) from None
+
+    def _map(self, path: str, ids: Ids) -> str:
+        """A directory with `l`, the layers, and `c`, the container's own directory, as they are with these ids."""
+        directory = f"{path}/ids"
+        try:
+            userns = ids.namespace()
+            try:
+                for name, source in (("l", self.layers.directory), ("c", path)):
+                    os.makedirs(f"{directory}/{name}", 0o700, exist_ok=True)
+                    calls.mount_mapped(source, f"{directory}/{name}", userns)
+            finally:
+                os.close(userns)
+        except OSError as error:
+            raise errors.StorageError(
+                f"cannot map the ids of {error.filename}: {error.strerror}",
+                hint="--userns=auto needs Linux 5.19 and a file system that can (ext4, xfs, btrfs)",
+            ) from None
+        return directory
+
+    def mapped(self, container: str) -> bool:
+        """Whether merged shows other ids than there are on disk."""
+        return os.path.realpath(f"{self.path(container)}/ids/c") in tree.mounts_below(self.path(container))
 
     def record(self, container: str) -> dict[str, list[str]]:
         """mount.json.  Raises errors.NotFound, records.Broken."""

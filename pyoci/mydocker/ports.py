@@ -26,7 +26,7 @@ def parse(text: str) -> list[dict[str, Any]]:
     if proto not in PROTOCOLS:
         raise errors.UsageError(f"invalid port {text!r}: the protocol is tcp, udp or sctp")
     if body.startswith("["):
-        raise errors.UsageError(f"cannot publish {text!r}: IPv6 addresses are not supported")
+        raise errors.UsageError(f"cannot publish {text!r}: IPv6 is not supported: networks and ports are IPv4")
     parts = body.split(":")
     if len(parts) > 3:
         raise errors.UsageError(f"invalid port {text!r}", hint="write [[IP:]HOSTPORT:]PORT[/PROTOCOL]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pyoci.mydocker import config, containers, errors, hostfiles, inroot, rootless, slirp, users
+from pyoci.mydocker import config, containers, errors, hostfiles, idmap, inroot, rootless, slirp, users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ def _write_files(container: Container, own_network: bool) -> None:
     if rootless.active() and own_network and not host["dns"]:
         host = {**host, "dns": [slirp.DNS]}
     hostfiles.write(f"{directory}/resolv.conf", hostfiles.resolv(host, own_network))
+    if ids := idmap.of(host):  # they are its root's
+        for file in ("hostname", "hosts", "resolv.conf"):
+            os.chown(f"{directory}/{file}", ids.start, ids.start)
 
 
 def _joins(container: Container) -> dict[str, str]:

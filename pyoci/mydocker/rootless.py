@@ -109,14 +109,14 @@ def _hold(ready: int, going: int) -> None:
 def _map(pid: int) -> None:
     """Root there is the caller; the ids from 1 on are those that the system gives it."""
     user = _name(os.getuid())
-    ranges = {kind: _ranges(f"/etc/sub{kind}", user) for kind in ("uid", "gid")}
+    subordinate = {kind: ranges(f"/etc/sub{kind}", user, str(os.getuid())) for kind in ("uid", "gid")}
     own = {"uid": os.getuid(), "gid": os.getgid()}
     programs = {kind: shutil.which(f"new{kind}map", path=_PROGRAMS) for kind in own}
-    if all(ranges.values()) and all(programs.values()):
+    if all(subordinate.values()) and all(programs.values()):
         for kind, identity in own.items():
             words = ["0", str(identity), "1"]
             first = 1
-            for start, count in ranges[kind]:
+            for start, count in subordinate[kind]:
                 words += [str(first), str(start), str(count)]
                 first += count
             done = subprocess.run([str(programs[kind]), str(pid), *words], capture_output=True, text=True, check=False)
@@ -139,14 +139,13 @@ def _name(uid: int) -> str:
         return str(uid)
 
 
-def _ranges(path: str, user: str) -> list[tuple[int, int]]:
-    """subuid(5): the ranges of a user, by name or number; [] when there are none."""
+def ranges(path: str, *names: str) -> list[tuple[int, int]]:
+    """subuid(5): the ranges (first, count) of a user, by name or number; [] when there are none."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = [line.strip().split(":") for line in file]
     except OSError:
         return []
-    names = (user, str(os.getuid()))
     return [
         (int(line[1]), int(line[2]))
         for line in lines

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from pyoci.mydocker import defaults, errors, mounts, options, ports, restart, seccomp
+from pyoci.mydocker import defaults, errors, idmap, mounts, options, ports, restart, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def make_host(given: dict[str, Any]) -> dict[str, Any]:
     sizes = {name: options.size(given[name]) if given[name] else 0 for name in ("memory", "memory_reservation")}
     if sizes["memory"] and sizes["memory"] < _LEAST_MEMORY:
         raise errors.UsageError("Minimum memory limit allowed is 6MB")
-    if given["userns"] not in (None, "", "host"):
-        raise errors.UsageError("--userns: invalid USER mode: containers share the user namespace of mydocker: host")
+    userns = _userns(given)
     if given["rm"] and given["restart"] != "no":
         raise errors.UsageError("conflicting options: cannot specify both --restart and --rm")
     cpus = given["cpus"] or 0.0
@@ -82,6 +81,7 @@ def make_host(given: dict[str, Any]) -> dict[str, Any]:
         "pid": _mode(given["pid"] or "private", "pid"),
         "ipc": _mode(given["ipc"] or "private", "ipc"),
         "uts": _mode(given["uts"] or "private", "uts"),
+        "userns": userns,
         **sizes,
         "memory_swap": _swap(given["memory_swap"], sizes["memory"]),
         "cpus": cpus,
@@ -95,6 +95,22 @@ def make_host(given: dict[str, Any]) -> dict[str, Any]:
         **_log(given["log_opt"]),
         **security,
     }
+
+
+def _userns(given: dict[str, Any]) -> dict[str, int] | None:
+    """--userns, which goes with nothing that belongs to another user namespace: docker's refusals."""
+    found = idmap.parse(given["userns"])
+    if found is None:
+        return None
+    if given["privileged"]:
+        raise errors.UsageError("privileged mode is incompatible with user namespaces", hint="--userns=host")
+    joined = [("network", name) for name in given["network"]] + [(name, given[name] or "") for name in ("pid", "ipc")]
+    for name, mode in joined:
+        if mode == "host" or mode.startswith("container:"):
+            raise errors.UsageError(
+                f"cannot share the {name} namespace of others when user namespaces are enabled", hint="--userns=host"
+            )
+    return found
 
 
 def _swap(text: str | None, memory: int) -> int:

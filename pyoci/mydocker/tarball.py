@@ -10,6 +10,7 @@ from pyoci.mydocker import errors, streams, tarread, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyoci.mydocker.idmap import Ids
     from pyoci.mydocker.streams import Writable
     from pyoci.mydocker.tree import Entry
 
@@ -21,11 +22,13 @@ class Packer:
     """Writes the tar of one directory.
 
     layer:    bool, it is an overlay's upper: whiteouts are written as the image-spec has them
+    ids:      whose ids the files have; they are written as the container sees them
     warnings: list of str, what was left out
     """
 
-    def __init__(self, target: Writable, *, layer: bool) -> None:
+    def __init__(self, target: Writable, *, layer: bool, ids: Ids | None = None) -> None:
         self.layer = layer
+        self.ids = ids
         self.warnings: list[str] = []
         self._links: dict[tuple[int, int], str] = {}
         self._tar = tarfile.open(  # type: ignore[call-overload]
@@ -77,6 +80,8 @@ class Packer:
 
     def _add(self, entry: Entry) -> None:
         member = _member(entry)
+        if self.ids:
+            member.uid, member.gid = self.ids.inside(member.uid), self.ids.inside(member.gid)
         mode = entry.stat.st_mode
         if self.layer and entry.is_whiteout:
             self._mark(f"{os.path.dirname(member.name)}/{_WHITEOUT}{os.path.basename(member.name)}".lstrip("/"))

@@ -302,8 +302,11 @@ class Unpacker:
 
     def _own(self, parent: int, name: bytes, member: tarfile.TarInfo) -> None:
         """Owner and time of what cannot be opened."""
-        self._chown(lambda: os.chown(name, *tarread.owner(member), dir_fd=parent, follow_symlinks=False))
+        self._chown(lambda: os.chown(name, *self._owner(member), dir_fd=parent, follow_symlinks=False))
         os.utime(name, ns=tarread.nanoseconds(member.mtime), dir_fd=parent, follow_symlinks=False)
+
+    def _owner(self, member: tarfile.TarInfo) -> tuple[int, int]:
+        return tarread.owner(member)
 
     def _chown(self, change: Callable[[], None]) -> None:
         """In a user namespace an owner may have no id; there are more ids for who is in /etc/subuid."""
@@ -316,7 +319,7 @@ class Unpacker:
 
     def _attributes(self, fd: int, member: tarfile.TarInfo) -> None:
         """Owner, then mode (chown clears set-uid), then xattrs (chown clears capabilities)."""
-        self._chown(lambda: os.fchown(fd, *tarread.owner(member)))
+        self._chown(lambda: os.fchown(fd, *self._owner(member)))
         os.fchmod(fd, member.mode & 0o7777)
         for key, value in member.pax_headers.items():
             if not key.startswith(_XATTR):

@@ -174,6 +174,10 @@ def test_networks(docker: Docker) -> None:
     assert docker.out("network", "remove", "one", "two") == "one\ntwo"
     assert docker("network", "create", "bridge").code == 1
     assert docker("network", "create", "../../etc").code == 125
+    for options in (["--ipv6"], ["--subnet", "fd00::/64"]):
+        refused = docker("network", "create", *options, "six")
+        assert refused.code != 0
+        assert "IPv6 is not supported" in refused.err
     assert docker("run", "--rm", "--network", "no-such", "busybox", "true").code == 125
 
 

@@ -92,7 +92,9 @@ def test_the_book_s_spellings() -> None:
     [
         ["-m", "1k"],
         ["--memory-swap", "1g"],
-        ["--userns", "private"],
+        ["--userns", "keep-id"],
+        ["--ip6", "fd00::2"],
+        ["-p", "[::1]:80:80"],
         ["--rm", "--restart", "always"],
         ["--restart", "sometimes"],
         ["--restart", "always:3"],

@@ -19,8 +19,10 @@ def command_cp(source: str, target: str, archive: bool, follow_link: bool, quiet
     if bool(origin[0]) == bool(goal[0]):
         raise errors.UsageError("one of the two is in a container: CONTAINER:PATH", code=1)
     container = containers.find(cli.paths(), origin[0] or goal[0])
-    with copying.root_of(container) as root:
-        one, other = copying.Side(root if origin[0] else -1, origin[1]), copying.Side(root if goal[0] else -1, goal[1])
+    with copying.root_of(container) as (root, ids):
+        one, other = (
+            copying.Side(root, path, ids) if name else copying.Side(-1, path) for name, path in (origin, goal)
+        )
         if origin == ("", "-"):
             with open(0, "rb", closefd=False) as file:
                 copytar.unpack(file, other)

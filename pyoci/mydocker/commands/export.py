@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pyoci.mydocker import cli, containers, images, options, output
+from pyoci.mydocker import cli, containers, idmap, images, options, output
 
 
 @options.command("export")
@@ -16,4 +16,4 @@ def command(name: str, target: str | None) -> None:
     container = containers.find(paths, name)
     store = images.Store(paths)
     with output.binary(target) as file:
-        store.export(container.id, file)
+        store.export(container.id, file, idmap.of(container.host))

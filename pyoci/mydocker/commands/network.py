@@ -38,6 +38,7 @@ def _nets() -> networks.Networks:
 @options.option("--subnet", hidden_names=("-subnet",), help="Its addresses: 172.30.0.0/24 (a free range)")
 @options.option("--gateway", help="The bridge's own address (the first)")
 @options.option("--ip-range", help="Where containers get theirs from (the subnet)")
+@options.option("--ipv6", is_flag=True, hidden=True, callback=options.no_ipv6)
 @options.option("--internal", is_flag=True, help="Without a way out")
 @options.option("--label", multiple=True, help="NAME=VALUE")
 @click.argument("name")
@@ -47,6 +48,7 @@ def create(
     subnet: str | None,
     gateway: str | None,
     ip_range: str | None,
+    ipv6: bool,
     internal: bool,
     label: tuple[str, ...],
 ) -> None:

@@ -1,0 +1,120 @@
+"""kill -9 of mydocker, conmon, log writer, container, at any point: what ps shows is true, and rm cleans."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.mydocker.conftest import TIMEOUT
+from tests.mydocker.real import Docker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyoci.mydocker import paths
+
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "6"))
+SEED = int(os.environ.get("KILL_SEED", "0")) or random.randrange(1 << 30)
+# What may be interrupted; {box} is there, running or not as it happens.
+COMMANDS = (
+    ("run", "-d", "--name", "new", "-p", "8081:80", "busybox", "sleep", "600"),
+    ("start", "box"),
+    ("stop", "-t", "0", "box"),
+    ("restart", "-t", "0", "box"),
+    ("exec", "box", "true"),
+    ("rm", "-f", "box"),
+    ("pause", "box"),
+    ("unpause", "box"),
+    ("network", "disconnect", "mine", "box"),
+    ("network", "connect", "bridge", "box"),
+)
+STATES = {"created", "running", "paused", "restarting", "exited"}
+
+
+@pytest.fixture
+def docker(places: paths.Paths) -> Iterator[Docker]:
+    found = Docker(places)
+    yield found
+    left = found.close()
+    assert not left, f"left behind: {left}"
+
+
+def victims(docker: Docker, child: subprocess.Popen[str], kind: str) -> list[int]:
+    """Processes of one kind that there are now."""
+    if kind == "mydocker":
+        return [child.pid] if child.poll() is None else []
+    if kind == "container":
+        shown = docker("inspect", "-f", "{{.State.Pid}}", "box", "new").out.split()
+        return [int(pid) for pid in shown if pid != "0"]
+    found = []
+    for pid in docker.processes():
+        with contextlib.suppress(OSError):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if (kind == "conmon" and line[0].endswith(b"conmon")) or any(kind.encode() in word for word in line[:5]):
+                found.append(pid)
+    return found
+
+
+def check(docker: Docker) -> None:
+    """Every container is in one of docker's states, and runs if and only if it is said to."""
+    for line in docker.out("ps", "-a", "--no-trunc", "--format", "{{.Names}} {{.State}}").splitlines():
+        name, state = line.split()
+        assert state in STATES
+        found = docker.state(name)
+        if found["Running"]:
+            assert os.path.exists(f"/proc/{found['Pid']}/ns/net"), found
+        else:
+            assert found["Pid"] == 0, found
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_killed_somewhere(docker: Docker, number: int) -> None:
+    """One command is interrupted by the death of one kind of process; SEED and number say which and when."""
+    chance = random.Random(f"{SEED} {number}")
+    kind = chance.choice(["mydocker", "mydocker", "conmon", "container", "logwriter", "_exited"])
+    interrupted = chance.choice(COMMANDS)
+    delay = chance.uniform(0, 0.6)
+    print(f"KILL_SEED={SEED} number {number}: {kind} in {' '.join(interrupted)} after {delay:.3f} s")
+    policy = chance.choice(["no", "on-failure:1"])
+    docker.out("network", "create", "mine")
+    docker.out(
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "--network",
+        "mine",
+        "--restart",
+        policy,
+        "-p",
+        "8080:80",
+        "busybox",
+        "sleep",
+        "600",
+    )
+    if chance.random() < 0.3:
+        docker.out("stop", "-t", "0", "box")
+    child = docker.popen(*interrupted, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(delay)  # when is what the test is about: nothing is expected to have happened by then
+    for pid in victims(docker, child, kind):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    child.wait(TIMEOUT)
+    check(docker)
+    if docker("inspect", "box").code == 0:
+        docker("unpause", "box")
+        docker.out("start", "box")
+        docker.until(lambda: docker.status("box") in ("running", "exited"), "a state that stays")
+    check(docker)
+    for name in docker.out("ps", "-a", "--format", "{{.Names}}").split():
+        docker.out("rm", "-f", name)
+    assert docker.out("ps", "-aq") == ""
+    docker.out("network", "rm", "mine")
