@@ -243,11 +243,17 @@ static int copy_xattrs(int from, int to)
 static int copy_open(int from, int to, const char *name, const struct stat *st, int depth)
 {
 	bool dir = S_ISDIR(st->st_mode);
-	int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | (dir ? O_DIRECTORY : 0));
+	int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (dir ? O_DIRECTORY : 0));
+	struct stat now;
 	int out, r;
 
 	if (in < 0)
 		return -errno;
+	/* what another process has put in its place meanwhile, a disk of the host, is not for the container */
+	if (fstat(in, &now) < 0 || (now.st_mode & S_IFMT) != (st->st_mode & S_IFMT)) {
+		close(in);
+		return -ESTALE;
+	}
 	if (dir && mkdirat(to, name, 0700) < 0) {
 		r = -errno;
 		close(in);
