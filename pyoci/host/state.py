@@ -99,7 +99,7 @@ class Directory:
             kernel.mkdir(path, 0o700)
         except FileExistsError:
             raise errors.AlreadyExists("container with given ID already exists") from None
-        kernel.chmod(path, 0o700)  # whatever the umask says
+        _make_private(path)
         return cls.open(root, id)
 
     @classmethod
@@ -328,7 +328,17 @@ def _make_root(root: str) -> None:
     except FileNotFoundError:
         _make_root(kernel.dirname(root))
         kernel.mkdir(root, 0o700)
-    kernel.chmod(root, 0o700)
+    _make_private(root)
+
+
+def _make_private(path: str) -> None:
+    """Mode 0700 for a directory that we have made, whatever the umask says: it, and not what a link that somebody put
+    in its place leads to."""
+    fd = kernel.open(path, kernel.O_PATH | kernel.O_DIRECTORY | kernel.O_NOFOLLOW | kernel.O_CLOEXEC)
+    try:
+        kernel.chmod(f"/proc/self/fd/{fd}", 0o700)
+    finally:
+        kernel.close(fd)
 
 
 def _refused(what: str, path: str, error: OSError) -> errors.SetupError:

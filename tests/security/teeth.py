@@ -340,6 +340,16 @@ TEETH = (
     ),
     tooth(
         "19",
+        "modes are given to what was made",
+        "unit/test_state.py::test_a_link_in_the_place_of_what_was_made",
+        (
+            "pyoci/host/state.py",
+            "    fd = kernel.open(path, kernel.O_PATH | kernel.O_DIRECTORY | kernel.O_NOFOLLOW | kernel.O_CLOEXEC)\n",
+            "    fd = kernel.open(path, kernel.O_PATH | kernel.O_CLOEXEC)\n",
+        ),
+    ),
+    tooth(
+        "19",
         "a reused pid is not init",
         "integration/test_create_steps.py::test_reused_pid_is_not_signalled",
         ("pyoci/host/process.py", "if start_time(pid) != start:", "if start_time(pid) < 0:"),

@@ -76,6 +76,25 @@ def test_modes(tmp_path: Path, umask: int) -> None:
         os.umask(old)
 
 
+@pytest.mark.parametrize("kind", ["root", "box"])
+def test_a_link_in_the_place_of_what_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """SECURITY 19: where others may rename, the mode of what the link leads to is not changed."""
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o755)
+    whole = kernel.mkdir
+
+    def mkdir(path: str, *args: Any, **named: Any) -> None:
+        whole(path, *args, **named)
+        if path.endswith(kind):
+            os.rmdir(path)
+            os.symlink(victim, path)
+
+    monkeypatch.setattr(kernel, "mkdir", mkdir)
+    with pytest.raises(errors.SetupError):
+        Directory.create(str(tmp_path / "root"), "box")
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o755
+
+
 def test_an_existing_root_keeps_its_mode(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     Directory.create(str(tmp_path), "box").close()
