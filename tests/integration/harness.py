@@ -21,6 +21,7 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import termios
 import time
@@ -113,6 +114,14 @@ ETC = {
     "group": "root:x:0:\nwalnut:x:1000:\n",
     "notexec": "not a program\n",
 }
+
+
+def need_reachable(*paths: str | Path) -> None:
+    """Skip where an ordinary user cannot come to these files and the checkout, as in a clone below /root."""
+    for path in (PROJECT / "pyproject.toml", *paths):
+        for parent in {*Path(path).absolute().parents, *Path(path).resolve().parents}:
+            if not parent.stat().st_mode & stat.S_IXOTH:
+                pytest.skip(f"an ordinary user cannot enter {parent}: they can in a clone somewhere else")
 
 
 class Template:

@@ -22,7 +22,7 @@ from pyoci.host import cgroup, cgroup_make, cgroupfs
 from pyoci.host import facts as host_facts
 from pyoci.plan import cgroup as plan_cgroup
 from pyoci.plan.options import Options
-from tests.integration.harness import PREFIX
+from tests.integration.harness import PREFIX, PROJECT, need_reachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -419,9 +419,10 @@ def test_destroy_of_nothing() -> None:
 
 def test_optional_cgroup_without_the_right() -> None:
     """ENGINE-CONTRACT 2.2, SECURITY 22: nothing asked, nothing made, no error; asked for, an error"""
+    need_reachable(sys.executable)
     script = f"""
 import os, sys
-sys.path.insert(0, {os.getcwd()!r})
+sys.path.insert(0, {str(PROJECT)!r})
 os.setgid(65534); os.setuid(65534)
 from pyoci import errors
 from pyoci.host import cgroup, cgroup_make, facts

@@ -11,19 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import RUNTIME, Box, Result, wait_for
+from tests.integration.harness import RUNTIME, Box, Result, need_reachable, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 UID = 54321  # of nobody in particular
 DROP = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
-
-
-def reachable() -> bool:
-    """An ordinary user may run the runtime (it may be built below /root)."""
-    command = [*DROP, shutil.which(RUNTIME[0]) or RUNTIME[0], "--version"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 class User:
@@ -75,8 +69,7 @@ class User:
 @pytest.fixture
 def user(box: Box) -> Iterator[User]:
     """An ordinary user with a map of one id, as `spec --rootless` writes it."""
-    if not reachable():
-        pytest.skip("an ordinary user cannot reach the runtime")
+    need_reachable(shutil.which(RUNTIME[0]) or RUNTIME[0])
     made = User(box)
     box.namespace("user")
     for key in ("uidMappings", "gidMappings"):
@@ -88,8 +81,7 @@ def user(box: Box) -> Iterator[User]:
 @pytest.fixture
 def fake_root(box: Box) -> Iterator[User]:
     """Root of a user namespace that some engine made: the config asks for none."""
-    if not reachable():
-        pytest.skip("an ordinary user cannot reach the runtime")
+    need_reachable(shutil.which(RUNTIME[0]) or RUNTIME[0])
     made = User(box, "unshare", "--user", "--map-root-user", "--mount", "--propagation", "unchanged")
     yield made
     made.rt("delete", "--force", box.id)

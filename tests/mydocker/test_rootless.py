@@ -64,6 +64,7 @@ class User:
 
 @pytest.fixture
 def user(isolated: None) -> Iterator[User]:
+    harness.need_reachable(sys.executable)
     home = Path(tempfile.mkdtemp(prefix=f"mydocker-{os.getpid()}-"))
     (home / "run").mkdir(mode=0o700)
     for path in (home, home / "run"):
