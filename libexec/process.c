@@ -302,17 +302,21 @@ static int ready_to_exec(struct ctx *ctx, const struct op *op)
 
 /* Tell the host side under which number it finds the listener, and wait until it has fetched it: with
  * write(2) alone, since any other call may by now be one that the listener has to allow.  The gate is a
- * full pipe; init has one of its own, the fifo. */
+ * full pipe, whose other end only the host side has: if that is killed, the write fails. */
 static int announce(struct ctx *ctx, const struct op *op, int listener)
 {
 	struct msg msg = { MSG_LISTENER, ctx->at, listener };
 	int64_t gate = op->num[1] - 1;
+	int r;
 
 	if (write(ctx->sock, &msg, sizeof(msg)) < 0)
 		return -errno;
-	if (gate >= 0)
-		return gate < ctx->nfds ? write_all(ctx->fds[gate], "1", 1) : -EINVAL;
-	ctx->sock = -1; /* not closed: that would be another call */
+	if (gate < 0 || gate >= ctx->nfds)
+		return -EINVAL;
+	if ((r = write_all(ctx->fds[gate], "1", 1)) < 0)
+		return r;
+	if (ctx->at + 1 < ctx->plan.nops && ctx->plan.ops[ctx->at + 1].code == OP_FIFO)
+		ctx->sock = -1; /* not closed: that would be another call */
 	return 0;
 }
 

@@ -175,7 +175,7 @@ class Creation(shared.Run):
         self.directory.save(self.record)  # names the cgroups before they are: a kill -9 from here on can be cleaned up
         _step("state")
         for name in self.plan.fds:
-            self.fds.append(fifo.make(self.directory) if name == "fifo" else shared.open_descriptor(name, self.plan))
+            self.fds.append(fifo.make(self.directory) if name == "fifo" else self.open(name))
         if any(op.name == "sysctl" for op in self.plan.ops):
             from pyoci.host import sysctl
 
@@ -276,6 +276,7 @@ class Creation(shared.Run):
         document = self.directory.document(self.record, "stopped")  # after publish: to the launcher no fifo is running
         self.directory.write(states.VERBS, ops.encode(verbs.make(self.record, document, states.FILES)))
         _step("verbs")
+        self.open_gate()
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ def prepare(
 class Execution(shared.Run):
     """One exec.  run() does it, or leaves nothing behind and raises."""
 
-    __slots__ = ("cgroup", "config", "directory", "forks", "gate", "init", "process", "record")
+    __slots__ = ("cgroup", "config", "directory", "forks", "init", "process", "record")
 
     def __init__(self, request: Request, plan: Plan, init: process.Process, cgroup_record: dict[str, Any]) -> None:
         super().__init__(request, plan)
@@ -111,7 +111,6 @@ class Execution(shared.Run):
         self.config: dict[str, Any] = {}  # the container's, and its state: for the listener of a seccomp profile
         self.record: dict[str, Any] = {}
         self.directory: Directory | None = None
-        self.gate = -1
 
     def run(self) -> process.Process:
         """Start it; returns once the program runs.  Raises a subclass of errors.Error."""
@@ -132,7 +131,7 @@ class Execution(shared.Run):
 
     def _launch(self) -> None:
         for name in self.plan.fds:
-            self.fds.append(self._gate() if name == "gate" else shared.open_descriptor(name, self.plan))
+            self.fds.append(self.open(name))
         if not self.init.running():  # asked after the namespaces were opened: so they were those of init
             raise errors.WrongState("cannot exec in a container that has stopped")
         self.runner.spawn(self.request.stdio)
@@ -144,13 +143,6 @@ class Execution(shared.Run):
         assert self.process
         self.hand_out(self.process)
 
-    def _gate(self) -> int:
-        """The end of a full pipe at which a process waits until its listener was fetched."""
-        from pyoci.host import listener
-
-        self.gate, end = listener.full_pipe()
-        return end
-
     def listener(self, number: int) -> None:
         """To who asked for it; then the process may go on."""
         from pyoci.container_start import oci_state
@@ -158,13 +150,7 @@ class Execution(shared.Run):
         assert self.directory
         state = oci_state(self.record, self.directory.status(self.record), self.init.pid)
         self.hand_over(number, self.config, state)
-        kernel.read(self.gate, 1 << 16)
-
-    def close(self) -> None:
-        """Close what is open."""
-        super().close()
-        if self.gate >= 0:
-            kernel.close(self.gate)
+        self.open_gate()
 
     def sync(self, what: int) -> None:
         """Not in a plan of exec."""

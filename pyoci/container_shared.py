@@ -47,7 +47,7 @@ class Request:
 class Run:
     """One run of nsexec: the base of Creation and Execution, and half of what Runner.run calls."""
 
-    __slots__ = ("fds", "peer", "pidfd_peer", "plan", "request", "runner", "warnings")
+    __slots__ = ("fds", "gate", "peer", "pidfd_peer", "plan", "request", "runner", "warnings")
 
     def __init__(self, request: Request, plan: Plan) -> None:
         self.request = request
@@ -55,6 +55,7 @@ class Run:
         self.runner = nsexec.Runner(plan.ops)
         self.warnings = [*plan.warnings]
         self.fds: list[int] = []  # for Plan.fds; closed at the end, whatever happens
+        self.gate = -1  # our end of the pipe at which a process with a listener waits: it ends when we do
         self.peer: _socket.socket | None = None  # the console socket
         self.pidfd_peer: _socket.socket | None = None
 
@@ -104,6 +105,21 @@ class Run:
 
         listener.hand_over(self.runner.pid, number, config["linux"]["seccomp"], state)
 
+    def open(self, name: str) -> int:
+        """A descriptor of Plan.fds.  Raises errors.SetupError."""
+        if name != "gate":
+            return open_descriptor(name, self.plan)
+        from pyoci.host import listener
+
+        self.gate, end = listener.full_pipe()
+        return end
+
+    def open_gate(self) -> None:
+        """Its listener was handed over: the process may go on."""
+        if self.gate >= 0:
+            kernel.read(self.gate, 1 << 16)
+            kernel.read(self.gate, 1)  # it has written, or has ended: before that its write would fail when we close
+
     def close_fds(self) -> None:
         """Close the descriptors of the plan: nsexec has them."""
         while self.fds:
@@ -112,6 +128,8 @@ class Run:
     def close(self) -> None:
         """Close what is open, and keep what nsexec warned of."""
         self.close_fds()
+        if self.gate >= 0:
+            kernel.close(self.gate)
         self.runner.close()
         self.warnings += self.runner.warnings
         for peer in (self.peer, self.pidfd_peer):

@@ -26,7 +26,7 @@ class Plan:
     ops:          list of ops.Op, what nsexec does
     fds:          list of str, descriptors the host opens; an op's fd is an index: "fifo", "ns:TYPE:PATH",
                   "append:file:PATH" (output of hooks),
-                  "gate" (exec: the full pipe that a profile with a listener waits at),
+                  "gate" (the full pipe that a profile with a listener waits at),
                   "idmap:UID_MAP:GID_MAP" for a user namespace with these maps (lines "ID HOST SIZE", joined by ",")
     uid_map:      str, lines for /proc/PID/uid_map ("containerID hostID size\\n"), "" for none
     gid_map:      str, the same for gid_map
@@ -138,6 +138,7 @@ def _program(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
         return [*steps, fifo, *last]
     if profile.num("flags") & ops.SECCOMP_LISTENER:
         # row S06: create hands the listener over, before it returns; the hooks are subject to the profile then
+        profile.nums[1] = draft.descriptor("gate") + 1
         return [*steps, profile, fifo, *last]
     return [*steps, fifo, *last[:-1], profile, last[-1]]
 

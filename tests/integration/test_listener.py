@@ -7,14 +7,18 @@ import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import Box, pyoci_only, until
+from tests.integration.harness import PROJECT, Box, children, pyoci_only, until
+from tests.integration.test_create_steps import KILLED
 from tests.integration.test_rootless import User, user
 from tests.integration.test_seccomp import profile, rule
 
@@ -264,3 +268,18 @@ def test_filter_by_annotation(box: Box) -> None:
     box.config["annotations"] = {"run.oci.seccomp_bpf_data": "BgAAAAAA/38="}
     shown = box.output("cat", "/proc/self/status")
     assert "Seccomp:\t2" in shown
+
+
+@pytest.mark.parametrize("step", ["listener", "ready", "publish", "verbs"])
+def test_the_runtime_is_killed(box: Box, agent: Agent, step: str) -> None:
+    """S06 SECURITY 19: init waits for a runtime that is no more, and may make no call but write: it ends all the same."""
+    notify(box, agent, "mkdir", "exit_group", "rt_sigprocmask", "close")
+    box.write()
+    argv = [sys.executable, "-I", "-S", "-c", KILLED, str(PROJECT), str(box.root), str(box.bundle), box.id, step]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    init = json.loads((box.root / box.id / "state.json").read_text())["pid"]
+    until(lambda: init not in children(), "init ends")
+    assert box.status == "stopped"
+    box.delete()
+    assert box.entries() == set()
