@@ -170,7 +170,7 @@ _TABLE = (
     # the sets are bit masks; with seccomp still to load CAP_SYS_ADMIN stays until execve drops it
     ("caps", 46, "effective permitted inheritable ambient", "", "set capabilities {effective}"),
     ("no_new_privs", 47, "", "", "set no_new_privs"),
-    # gate: 0, or one more than the index in Plan.fds of a full pipe: the process waits until its listener was handed over
+    # gate: 0, or one more than the index in Plan.fds of a full pipe: it waits until its listener was handed over
     ("seccomp", 48, "flags gate", "program", "load seccomp program{gate}"),
     ("home", 49, "uid", "", "look up HOME"),
     # finds args[0] as execvp(3) would, with PATH of the container; the later exec uses what it found

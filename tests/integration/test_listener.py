@@ -272,7 +272,7 @@ def test_filter_by_annotation(box: Box) -> None:
 
 @pytest.mark.parametrize("step", ["listener", "ready", "publish", "verbs"])
 def test_the_runtime_is_killed(box: Box, agent: Agent, step: str) -> None:
-    """S06 SECURITY 19: init waits for a runtime that is no more, and may make no call but write: it ends all the same."""
+    """S06 SECURITY 19: the runtime that init waits for is no more, and init may only write: it ends all the same."""
     notify(box, agent, "mkdir", "exit_group", "rt_sigprocmask", "close")
     box.write()
     argv = [sys.executable, "-I", "-S", "-c", KILLED, str(PROJECT), str(box.root), str(box.bundle), box.id, step]
