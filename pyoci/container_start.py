@@ -140,9 +140,9 @@ def _destroy(directory: states.Directory, record: dict[str, Any], warnings: list
 def remove(directory: states.Directory, record: dict[str, Any]) -> None:
     """Remove what create made: the cgroups with what is left in them, then the state.  init has ended."""
     if record.get("cgroup"):
-        from pyoci.host import cgroup
+        from pyoci.host import cgroup_remove
 
-        cgroup.destroy(record["cgroup"])
+        cgroup_remove.destroy(record["cgroup"])
         if record["cgroup"].get("systemd"):
             from pyoci.host import systemd
 

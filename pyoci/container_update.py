@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyoci import errors, spec
 from pyoci.host import cgroup_make, cgroup_values, facts
 from pyoci.plan import cgroup as plan_cgroup
-from pyoci.plan import devfilter
+from pyoci.plan import devfilter, devprogram
 from pyoci.plan.cgroup import Write
 
 TYPE_CHECKING = False
@@ -64,7 +64,7 @@ def _update(record: Record, resources: dict[str, Any]) -> None:
     if "devices" in resources:
         rules = devfilter.rules(resources["devices"], "/devices")
         if record["version"] == 2:
-            program = devfilter.program(rules)
+            program = devprogram.program(rules)
         elif "devices" in record["dirs"]:
             directory = record["dirs"]["devices"]
             writes += [Write(f"{directory}/{file}", text, where) for file, text, where in devfilter.lines(rules)]

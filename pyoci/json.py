@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import sys
 
-from pyoci import errors
+from pyoci import errors, json_fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any, NoReturn
 
     _json: Any
@@ -76,11 +75,11 @@ def loads(data: bytes, name: str = "") -> Any:
         value, end = _scan(text, start)
         if text[end:].strip(SPACE):
             end = len(text) - len(text[end:].lstrip(SPACE))
-            _fail(name, text, end, "something after the end of the value")
+            json_fault.fail(name, text, end, "something after the end of the value")
         if b"\\ud" in data or b"\\uD" in data:  # the only way a surrogate can get in
             _write(value, None, _json.encode_basestring).encode()
     except StopIteration as stop:
-        _fail(name, text, stop.value, "a value is missing", _hint(text, stop.value))
+        json_fault.fail(name, text, stop.value, "a value is missing", json_fault.hint(text, stop.value))
     except SystemError:
         # The C scanner makes its errors of a class of json.decoder, and forgets to when nobody has loaded that.
         if "json.decoder" in sys.modules:
@@ -88,117 +87,29 @@ def loads(data: bytes, name: str = "") -> Any:
         __import__("json.decoder")
         return loads(data, name)
     except RecursionError:
-        raise errors.InvalidConfig(f"{_called(name)}nested too deeply") from None
+        raise errors.InvalidConfig(f"{json_fault.called(name)}nested too deeply") from None
     except (_Refused, UnicodeEncodeError):
-        _fail(name, text, *_find_refused(text))
+        json_fault.fail(name, text, *json_fault.find_refused(text))
     except ValueError as error:
         if not hasattr(error, "pos"):  # int() refuses more than MAX_DIGITS
-            _fail(name, text, *_find_refused(text))
+            json_fault.fail(name, text, *json_fault.find_refused(text))
         message = (error.msg[:1].lower() + error.msg[1:]).removesuffix(" at")  # type: ignore[attr-defined]
-        _fail(name, text, error.pos, message, _hint(text, error.pos))
+        json_fault.fail(name, text, error.pos, message, json_fault.hint(text, error.pos))
     return value
-
-
-def _called(name: str) -> str:
-    return f"{name}: invalid JSON: " if name else "invalid JSON: "
-
-
-def _fail(name: str, text: str, position: int, message: str, hint: str = "") -> NoReturn:
-    line = text.count("\n", 0, position) + 1
-    column = position - text.rfind("\n", 0, position)
-    raise errors.InvalidConfig(f"{_called(name)}{message} at line {line} column {column}", hint=hint) from None
 
 
 def _decode(data: bytes, name: str) -> str:
     if data[:3] == b"\xef\xbb\xbf":
-        raise errors.InvalidConfig(f"{_called(name)}starts with a byte order mark", hint="save it as UTF-8 without BOM")
+        raise errors.InvalidConfig(
+            f"{json_fault.called(name)}starts with a byte order mark", hint="save it as UTF-8 without BOM"
+        )
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         message = f"not UTF-8 at line {line} column {column}"
-        raise errors.InvalidConfig(_called(name) + message) from None
-
-
-# -- the failing path: where, and what to do about it ----------------------------------------
-
-
-def _hint(text: str, position: int) -> str:
-    """What usually stands at a place that JSON does not know."""
-    there = text[position : position + 2]
-    before = text[:position].rstrip(SPACE)[-1:]
-    if there[:1] in ("}", "]") and before == ",":
-        return "remove the comma before it"
-    if there[:1] == "'":
-        return "strings are written in double quotes"
-    if there in ("//", "/*") or there[:1] == "#":
-        return "JSON has no comments"
-    if there in ("Tr", "Fa", "No"):
-        return "write true, false, null"
-    return ""
-
-
-def _tokens(text: str) -> Iterator[tuple[int, str, str]]:
-    """(position, kind, value) of a JSON text that is well formed as far as it is asked for.
-
-    kind is "{", "}", "name", "string" or "literal".
-    """
-    from json.decoder import scanstring  # type: ignore[attr-defined]
-
-    position = 0
-    while position < len(text):
-        start, char = position, text[position]
-        position += 1
-        if char == '"':
-            value, position = scanstring(text, position)
-            while position < len(text) and text[position] in SPACE:
-                position += 1
-            yield start, "name" if text[position : position + 1] == ":" else "string", value
-        elif char in "{}":
-            yield start, char, ""
-        elif char not in SPACE + "[],:":
-            while position < len(text) and text[position] not in SPACE + "[]{},:":
-                position += 1
-            yield start, "literal", text[start:position]
-
-
-def _find_refused(text: str) -> tuple[int, str]:
-    """Position and wording of what the scanner accepted and we do not."""
-    names: list[set[str]] = []
-    for position, kind, value in _tokens(text):
-        if kind == "{":
-            names.append(set())
-        elif kind == "}":
-            names.pop()
-        elif kind == "literal":
-            message = _refuse_literal(value)
-            if message:
-                return position, message
-        elif any("\ud800" <= c <= "\udfff" for c in value):
-            return position, "half of a surrogate pair"
-        elif kind == "name":
-            if value in names[-1]:
-                return position, f'duplicate name "{value}"'
-            names[-1].add(value)
-    raise AssertionError("unreachable: the scanner refused nothing")
-
-
-def _refuse_literal(literal: str) -> str:
-    """What the scanner refused about a literal, "" when it is valid; garbage may follow in it."""
-    for name in ("NaN", "Infinity", "-Infinity"):
-        if literal.startswith(name):
-            return f"{name} is not a JSON number"
-    if literal in ("true", "false", "null"):
-        return ""
-    digits = literal.removeprefix("-")
-    if len(digits) - len(digits.lstrip("0123456789")) > MAX_DIGITS:
-        return "a number with too many digits"
-    try:
-        value = float(literal)
-    except ValueError:  # all before what was refused is well formed: this is it
-        value = float("inf")
-    return "a number out of range" if value - value != 0.0 else ""
+        raise errors.InvalidConfig(json_fault.called(name) + message) from None
 
 
 # -- writing ---------------------------------------------------------------------------------

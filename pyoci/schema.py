@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from pyoci import cold, errors, json, spec, spec_cross, spec_kinds, spec_rules
+from pyoci import cold, errors, json, spec, spec_cross, spec_kinds, spec_rules, spec_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def unknown(config: Any) -> list[errors.Fault]:
             if name in node.get("properties", {}):
                 todo.append((item, node["properties"][name], (*place, name)))
             elif "properties" in node:
-                hint = spec_rules.mean(name, node["properties"])
+                hint = spec_words.mean(name, node["properties"])
                 found.append(errors.Fault(spec.pointer(*place, name), "is not known, and ignored", hint))
             elif isinstance(node.get("additionalProperties"), dict):
                 todo.append((item, node["additionalProperties"], (*place, name)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import spec_cross
+from pyoci import spec_cross_rare
 from pyoci.spec_kinds import clos_id, device_name, id_list, page_size, weight
 from pyoci.spec_rules import array, boolean, enum, integer, mapping, obj, path, strings, text, u16, u32, u64, word
 
@@ -13,7 +13,7 @@ MINOR = integer(0, 0xFFFFF)
 
 SCHEDULER = obj(
     "policy",
-    spec_cross.scheduler,
+    spec_cross_rare.scheduler,
     policy=enum("SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE"),
     nice=integer(-20, 19),
     priority=integer(0, 99),
@@ -53,7 +53,7 @@ BLOCK_IO = obj(
 )
 HUGEPAGE_LIMITS = array(obj("pageSize limit", pageSize=page_size, limit=u64))
 NETWORK = obj(classID=u32, priorities=array(obj("name priority", name=device_name, priority=u32)))
-RDMA = mapping(obj("", spec_cross.rdma, hcaHandles=u32, hcaObjects=u32), word)
+RDMA = mapping(obj("", spec_cross_rare.rdma, hcaHandles=u32, hcaObjects=u32), word)
 
 # -- linux.seccomp ---------------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ ACTION = enum(
 )
 SECCOMP = obj(
     "defaultAction",
-    spec_cross.seccomp,
+    spec_cross_rare.seccomp,
     defaultAction=ACTION,
     defaultErrnoRet=u16,  # SECCOMP_RET_DATA, seccomp(2)
     architectures=array(
@@ -113,7 +113,7 @@ SECCOMP = obj(
     syscalls=array(
         obj(
             "names action",
-            spec_cross.syscalls,
+            spec_cross_rare.syscalls,
             names=strings(least=1),
             action=ACTION,
             errnoRet=u16,
@@ -151,7 +151,7 @@ INTEL_RDT = obj(
 )
 MEMORY_POLICY = obj(
     "mode",
-    spec_cross.memory_policy,
+    spec_cross_rare.memory_policy,
     mode=enum(
         "MPOL_DEFAULT",
         "MPOL_BIND",

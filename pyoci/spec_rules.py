@@ -7,9 +7,11 @@ together on the way out of a failure only: a valid config costs type checks and 
 
 from __future__ import annotations
 
+from pyoci import spec_words
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
     Problem = tuple[tuple[str | int, ...], str, str]
@@ -36,51 +38,11 @@ def under(part: str | int, problems: list[Problem], found: Found) -> list[Proble
     return found
 
 
-# -- words -----------------------------------------------------------------------------------
-
-_KINDS = {dict: "an object", list: "an array", str: "a string", int: "an integer", float: "a number with a fraction"}
-
-
-def kind(value: object) -> str:
-    """What a JSON value is, in words."""
-    if value is None:
-        return "null"
-    return _KINDS.get(type(value)) or str(value).lower()
-
-
-def show(value: object) -> str:
-    """A value as it reads in an error: quoted, one line, not long."""
-    if isinstance(value, int) and abs(value) >> 128:
-        return "a number that large"
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return text if len(text) <= 80 else text[:76] + "..." + text[:1] * isinstance(value, str)
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """Of the known words the one that word may have been meant to be, or ""."""
-    import difflib
-
-    folded = {name.lower(): name for name in known}
-    matches = difflib.get_close_matches(word.lower()[:100], folded, 1, 0.7)
-    return folded[matches[0]] if matches else ""
-
-
-def mean(word: str, known: Iterable[str]) -> str:
-    """The hint of a misspelt word, or ""."""
-    match = closest(word, known)
-    return f"did you mean {match}?" if match else ""
-
-
-def wrong_kind(expected: str, value: object) -> list[Problem]:
-    hint = "leave it out" if value is None else ""
-    return bad(f"must be {expected}, not {kind(value)}", hint)
-
-
 # -- scalars ---------------------------------------------------------------------------------
 
 
 def boolean(value: Any) -> Found:
-    return None if value is True or value is False else wrong_kind("true or false", value)
+    return None if value is True or value is False else spec_words.wrong_kind("true or false", value)
 
 
 def integer(low: int, high: int) -> Rule:
@@ -89,22 +51,9 @@ def integer(low: int, high: int) -> Rule:
     def check(value: Any) -> Found:
         if type(value) is int and low <= value <= high:
             return None
-        return _wrong_integer(value, low, high)
+        return spec_words.wrong_integer(value, low, high)
 
     return check
-
-
-def _wrong_integer(value: Any, low: int, high: int) -> list[Problem]:
-    if type(value) is int:
-        return bad(f"must be in {low}..{high}, not {show(value)}")
-    hint = ""
-    if type(value) is float and value.is_integer() and low <= value <= high:
-        hint = f"write {int(value)}"
-    elif type(value) is str and len(value) < 20 and value.isascii() and value.isdigit():
-        hint = f"write {int(value)} without quotes"
-    elif value is None:
-        hint = "leave it out"
-    return bad(f"must be an integer, not {kind(value)}", hint)
 
 
 u16 = integer(0, 0xFFFF)
@@ -117,31 +66,37 @@ limit = integer(-1, (1 << 63) - 1)  # -1: no limit
 def text(value: Any) -> Found:
     """A string for the kernel: without NUL."""
     if type(value) is not str:
-        return wrong_kind("a string", value)
+        return spec_words.wrong_kind("a string", value)
     return bad("must not contain NUL") if "\0" in value else None
 
 
 def word(value: Any) -> Found:
     """A string without control characters: for what ends up in a line of a file or a log."""
     if type(value) is not str:
-        return wrong_kind("a string", value)
+        return spec_words.wrong_kind("a string", value)
     if value.isprintable() or not any(c < " " or c == "\x7f" for c in value):
         return None
-    return bad(f"must not contain control characters, as {show(value)} does")
+    return bad(f"must not contain control characters, as {spec_words.show(value)} does")
 
 
 def no_newline(value: Any) -> Found:
     """A string that may be a path: neither NUL nor newline."""
     if type(value) is not str:
-        return wrong_kind("a string", value)
+        return spec_words.wrong_kind("a string", value)
     if "\0" in value or "\n" in value:
-        return bad(f"must not contain NUL or newline, as {show(value)} does")
+        return bad(f"must not contain NUL or newline, as {spec_words.show(value)} does")
     return None
 
 
 def path(value: Any) -> Found:
     """A path, absolute or relative."""
-    return no_newline(value) if value else bad("must not be empty") if value == "" else wrong_kind("a string", value)
+    return (
+        no_newline(value)
+        if value
+        else bad("must not be empty")
+        if value == ""
+        else spec_words.wrong_kind("a string", value)
+    )
 
 
 def absolute(value: Any) -> Found:
@@ -149,7 +104,7 @@ def absolute(value: Any) -> Found:
     found = path(value)
     if found or value[0] == "/":
         return found
-    return bad(f"must be an absolute path, not {show(value)}", f"write /{value}" if len(value) < 80 else "")
+    return bad(f"must be an absolute path, not {spec_words.show(value)}", f"write /{value}" if len(value) < 80 else "")
 
 
 def enum(*known: str) -> Rule:
@@ -160,10 +115,12 @@ def enum(*known: str) -> Rule:
         if type(value) is str and value in words:
             return None
         if type(value) is not str:
-            return wrong_kind("a string", value)
+            return spec_words.wrong_kind("a string", value)
         if len(known) > 9:
-            return bad(f"is {show(value)}, which is none of its {len(known)} values", mean(value, known))
-        return bad(f"must be one of {', '.join(known)}; not {show(value)}", mean(value, known))
+            return bad(
+                f"is {spec_words.show(value)}, which is none of its {len(known)} values", spec_words.mean(value, known)
+            )
+        return bad(f"must be one of {', '.join(known)}; not {spec_words.show(value)}", spec_words.mean(value, known))
 
     return check
 
@@ -181,7 +138,7 @@ def obj(must: str = "", also: Rule | None = None, /, **fields: Rule) -> Rule:
 
     def check(value: Any) -> Found:
         if type(value) is not dict:
-            return wrong_kind("an object", value)
+            return spec_words.wrong_kind("an object", value)
         found: Found = None
         for name, item in value.items():
             rule = find(name)
@@ -191,7 +148,7 @@ def obj(must: str = "", also: Rule | None = None, /, **fields: Rule) -> Rule:
                     found = under(name, problems, found)
         for name in required:
             if name not in value:
-                found = (found or []) + at(name, message="is required", hint=_misspelt(name, value, fields))
+                found = (found or []) + at(name, message="is required", hint=spec_words.misspelt(name, value, fields))
         if also is None:
             return found
         return _across(also, value, found) if found else also(value)
@@ -205,17 +162,12 @@ def _across(also: Rule, value: Any, found: list[Problem]) -> list[Problem]:
     return spec_across.ask(also, value, found)
 
 
-def _misspelt(name: str, value: dict[str, Any], fields: dict[str, Rule]) -> str:
-    match = closest(name, [key for key in value if key not in fields])
-    return f"{show(match)} is not known: was it meant to be {name}?" if match else ""
-
-
 def mapping(rule: Rule, key: Rule, also: Rule | None = None) -> Rule:
     """An object with free names: a rule for each name, one for each value, one for the whole."""
 
     def check(value: Any) -> Found:
         if type(value) is not dict:
-            return wrong_kind("an object", value)
+            return spec_words.wrong_kind("an object", value)
         found: Found = None
         for name, item in value.items():
             problems = key(name) or rule(item)
@@ -235,7 +187,7 @@ def array(rule: Rule, also: Rule | None = None, least: int = 0, most: int = 1 <<
 
     def check(value: Any) -> Found:
         if type(value) is not list:
-            return wrong_kind("an array", value)
+            return spec_words.wrong_kind("an array", value)
         if not least <= len(value) <= most:
             return bad(_wrong_length(value, most))
         found: Found = None

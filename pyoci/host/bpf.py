@@ -24,7 +24,7 @@ HINT = "the kernel needs CONFIG_CGROUP_BPF, and the runtime CAP_BPF and CAP_NET_
 
 
 def attach_device_program(directory: str, code: bytes) -> None:
-    """Make code (struct bpf_insn array, plan.devfilter.program) the device filter of a v2 cgroup.
+    """Make code (struct bpf_insn array, plan.devprogram.program) the device filter of a v2 cgroup.
 
     An earlier one is replaced in one step, so that there is no moment without a filter.
     Raises errors.SetupError.

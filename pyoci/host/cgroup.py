@@ -1,4 +1,4 @@
-"""A container's cgroup while it lives: who is in it, join, signal, freeze, thaw, remove.
+"""A container's cgroup while it lives: who is in it, join, signal, freeze, thaw.
 
 All work from the record in state.json (plan.cgroup.record), never from the config.  Waiting is done on
 descriptors (pidfds, cgroup.events); only v1's freezer and a v1 directory that is still busy tell nobody, and
@@ -26,7 +26,6 @@ else:
 
 SIGKILL = 9
 FREEZE_TIME = 2.0  # seconds; a process in uninterruptible sleep freezes late or never
-EMPTY_TIME = 10.0  # seconds until a cgroup whose processes were killed must be empty
 PASSES = 100  # how often new processes of a cgroup that cannot be frozen are looked for
 BATCH = 200  # pidfds held at once
 NO_CGROUP_KILL = (errno.ENOENT, errno.EOPNOTSUPP)  # before Linux 5.14; a threaded cgroup
@@ -152,30 +151,6 @@ def oom_killed(record: Record) -> bool:
     return any(line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in lines)
 
 
-def destroy(record: Record) -> None:
-    """Remove the container's cgroup with whatever the container made below it; end what still runs in it.
-
-    Parents stay (others may use them; runc leaves them too), and so do directories that were there before create.
-    Gone already: no error.  Raises errors.SetupError when processes do not die.
-    """
-    left = _remove(record, [directory for _, directory in plan_cgroup.unique(record)])
-    if not left and not record["keep"]:
-        return
-    survivors = pids(record)
-    if survivors:
-        kill(record, SIGKILL)
-        _wait_for(survivors)
-    for pause in cgroupfs.pauses(time.monotonic() + EMPTY_TIME):
-        left = _remove(record, left)
-        if not left:
-            return
-        if record["version"] == 2:
-            cgroupfs.wait_event(left[0], b"populated 0", pause)
-        else:
-            select.poll().poll(pause * 1000)
-    raise errors.SetupError(f"cgroup {left[0]} cannot be removed: processes {pids(record)} are still in it")
-
-
 # -- signals ---------------------------------------------------------------------------------
 
 
@@ -211,46 +186,35 @@ def _signal_all(record: Record, signum: int) -> None:
 
 
 def _signal_batch(record: Record, batch: list[int], signum: int) -> None:
-    with_fds = [(pid, _pidfd(pid)) for pid in batch]
+    with_fds = [(pid, pidfd(pid)) for pid in batch]
     # A pid may have been reused between the listing and its pidfd: who is still listed now is ours.
     members = set(pids(record))
-    for pid, pidfd in with_fds:
+    for pid, fd in with_fds:
         try:
-            if pidfd >= 0 and pid in members:
-                _signal.pidfd_send_signal(pidfd, signum)
-            elif pidfd == NO_PIDFD and pid in members:
+            if fd >= 0 and pid in members:
+                _signal.pidfd_send_signal(fd, signum)
+            elif fd == NO_PIDFD and pid in members:
                 kernel.kill(pid, signum)
         except ProcessLookupError:
             pass
         except OSError as error:
             raise cgroupfs.failed(f"send signal {signum} to process {pid}", error) from None
         finally:
-            if pidfd >= 0:
-                kernel.close(pidfd)
+            if fd >= 0:
+                kernel.close(fd)
 
 
 ENDED, NO_PIDFD = -1, -2
 
 
-def _pidfd(pid: int) -> int:
+def pidfd(pid: int) -> int:
+    """A pidfd, or ENDED, or NO_PIDFD."""
     try:
         return kernel.pidfd_open(pid)
     except ProcessLookupError:
         return ENDED
     except OSError:  # an old kernel, or a filter that knows no pidfd_open
         return NO_PIDFD
-
-
-def _wait_for(processes: list[int]) -> None:
-    """Wait until the processes have ended, EMPTY_TIME for all of them."""
-    deadline = time.monotonic() + EMPTY_TIME
-    for pid in processes:
-        pidfd = _pidfd(pid)
-        if pidfd >= 0:
-            poller = select.poll()
-            poller.register(pidfd, select.POLLIN)
-            poller.poll(max(0, deadline - time.monotonic()) * 1000)
-            kernel.close(pidfd)
 
 
 # -- freezer ---------------------------------------------------------------------------------
@@ -273,21 +237,6 @@ def tree(record: Record) -> str:
     """The directory whose members are the container's processes; "" when there is none."""
     dirs = record["dirs"]
     return str(dirs.get("freezer") or dirs.get("") or next(iter(dirs.values()), ""))
-
-
-def _remove(record: Record, directories: list[str]) -> list[str]:
-    """Remove these with those below them, deepest first; what was there before create keeps its top.
-
-    Returns those that are still busy.
-    """
-    return [directory for directory in directories if not _remove_tree(directory, directory in record["keep"])]
-
-
-def _remove_tree(top: str, keep: bool) -> bool:
-    if not keep and cgroupfs.rmdir(top):  # the usual case: no children
-        return True
-    busy = [name for fd, name in cgroupfs.walk(top) if not cgroupfs.rmdir(name, fd)]
-    return not busy and (keep or cgroupfs.rmdir(top))
 
 
 def _cgroup_of(record: Record, init: int) -> str:

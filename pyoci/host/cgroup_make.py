@@ -51,7 +51,7 @@ def create(plan: CgroupPlan) -> None:
     """Make the directories and write the settings; the processes come later, by cgroup.attach.
 
     With plan.optional, hierarchies in which nothing may be made are left out, and plan.record tells so: save it again.
-    Raises errors.SetupError; what was made until then is for cgroup.destroy(plan.record).
+    Raises errors.SetupError; what was made until then is for cgroup_remove.destroy(plan.record).
     """
     for controller, directory in plan_cgroup.unique(plan.record):
         try:

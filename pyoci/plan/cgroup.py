@@ -250,7 +250,9 @@ def _own(controller: str, facts: Facts) -> str:
 def _devices(plan: CgroupPlan, resources: dict[str, Any], asked: bool) -> None:
     plan.devices = devfilter.rules(resources.get("devices"))
     if plan.version == 2:
-        plan.program = devfilter.program(plan.devices)
+        from pyoci.plan import devprogram
+
+        plan.program = devprogram.program(plan.devices)
         return
     directory = plan.dirs.get("devices")
     if directory:

@@ -13,12 +13,9 @@ from __future__ import annotations
 
 import struct
 
-from pyoci import linux
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
 NUMS = 8
 VERSION = 1
@@ -209,7 +206,7 @@ _TABLE = (
 )
 
 OPS = {row[0]: OpDef(*row) for row in _TABLE}
-BY_CODE = {definition.code: definition for definition in OPS.values()}
+del _TABLE  # 10 KiB that the definitions have, too
 
 
 class Op:
@@ -238,31 +235,9 @@ class Op:
 
     def describe(self) -> str:
         """The sentence of this step: what `pyoci plan` prints and what errors name."""
-        definition = self.definition
-        values: dict[str, str] = {}
-        for name, number in zip(definition.nums, self.nums, strict=True):
-            values[name] = describe_number(name, number)
-        for index, name in enumerate(definition.strs):
-            if name.endswith("*"):
-                values[name[:-1]] = describe_strings(self)
-            else:
-                values[name] = self.strs[index].decode("utf-8", "backslashreplace")
-        return definition.text.format_map(values)
+        from pyoci.plan import wording
 
-    def as_dict(self) -> dict[str, Any]:
-        """For `pyoci plan --json`."""
-        result: dict[str, Any] = {"op": self.name, "text": self.describe()}
-        result.update(zip(self.definition.nums, self.nums, strict=True))
-        for index, name in enumerate(self.definition.strs):
-            if name.endswith("*"):
-                result[name[:-1]] = [s.decode("utf-8", "backslashreplace") for s in self.strs[index:]]
-            elif name in ("program", "groups", "mask"):
-                result[name] = self.strs[index].hex()
-            else:
-                result[name] = self.strs[index].decode("utf-8", "backslashreplace")
-        if self.where:
-            result["where"] = self.where
-        return result
+        return wording.describe(self)
 
 
 def op(name: str, *strings: str | bytes, where: str = "", **numbers: int) -> Op:
@@ -297,135 +272,3 @@ def encode(ops: Iterable[Op]) -> bytes:
         raise ValueError(f"the plan has {total} bytes, more than the {MAX_PLAN} that nsexec reads")
     parts[0] = HEADER.pack(MAGIC, total, count)
     return b"".join(parts)
-
-
-def decode(data: bytes) -> list[Op]:
-    """The inverse of encode (where is lost).  Raises ValueError for anything malformed."""
-    try:
-        magic, total, count = HEADER.unpack_from(data)
-        if magic != MAGIC or total != len(data):
-            raise ValueError("not a plan of this version")
-        ops = []
-        offset = HEADER.size
-        for _ in range(count):
-            decoded, offset = _decode_one(data, offset)
-            ops.append(decoded)
-    except struct.error as error:
-        raise ValueError(f"truncated plan: {error}") from None
-    if offset != total:
-        raise ValueError("bytes after the last operation")
-    return ops
-
-
-def _decode_one(data: bytes, offset: int) -> tuple[Op, int]:
-    code, nstrs, size, *nums = RECORD.unpack_from(data, offset)
-    end = offset + size
-    if code not in BY_CODE or size % 8 or end > len(data) or size < RECORD.size:
-        raise ValueError(f"bad record at {offset}")
-    definition = BY_CODE[code]
-    strs = []
-    position = offset + RECORD.size
-    for _ in range(nstrs):
-        (length,) = LENGTH.unpack_from(data, position)
-        position += LENGTH.size
-        if position + length + 1 > end or data[position + length] != 0:
-            raise ValueError(f"bad string at {position}")
-        strs.append(data[position : position + length])
-        position += length + 1
-    return Op(definition, nums[: len(definition.nums)], strs, ""), end
-
-
-# -- wording --------------------------------------------------------------------------------
-
-MS_NAMES = {
-    linux.MS_RDONLY: "ro",
-    linux.MS_NOSUID: "nosuid",
-    linux.MS_NODEV: "nodev",
-    linux.MS_NOEXEC: "noexec",
-    linux.MS_SYNCHRONOUS: "sync",
-    linux.MS_MANDLOCK: "mand",
-    linux.MS_DIRSYNC: "dirsync",
-    linux.MS_NOSYMFOLLOW: "nosymfollow",
-    linux.MS_NOATIME: "noatime",
-    linux.MS_NODIRATIME: "nodiratime",
-    linux.MS_SILENT: "silent",
-    linux.MS_RELATIME: "relatime",
-    linux.MS_I_VERSION: "iversion",
-    linux.MS_STRICTATIME: "strictatime",
-    linux.MS_LAZYTIME: "lazytime",
-}
-ATTR_NAMES = {
-    linux.MOUNT_ATTR_RDONLY: "ro",
-    linux.MOUNT_ATTR_NOSUID: "nosuid",
-    linux.MOUNT_ATTR_NODEV: "nodev",
-    linux.MOUNT_ATTR_NOEXEC: "noexec",
-    linux.MOUNT_ATTR_NOATIME: "noatime",
-    linux.MOUNT_ATTR_STRICTATIME: "strictatime",
-    linux.MOUNT_ATTR_NODIRATIME: "nodiratime",
-    linux.MOUNT_ATTR_IDMAP: "idmap",
-    linux.MOUNT_ATTR_NOSYMFOLLOW: "nosymfollow",
-}
-PIVOT_NAMES = {PIVOT_ROOT: "pivot_root", PIVOT_MOVE: "move and chroot", PIVOT_CHROOT: "chroot"}
-
-
-def bit_names(value: int, names: dict[int, str]) -> str:
-    """The names of the bits set in value, comma joined."""
-    found = [name for bit, name in names.items() if value & bit == bit]
-    return ",".join(found)
-
-
-def describe_caps(mask: int) -> str:
-    """A capability mask as words: "none", "all", or the names without CAP_."""
-    names = [name[4:].lower() for bit, name in enumerate(linux.CAPABILITIES) if mask >> bit & 1]
-    if not names:
-        return "none"
-    return "all" if len(names) == len(linux.CAPABILITIES) else ",".join(names)
-
-
-def describe_number(name: str, value: int) -> str:
-    """How a number of that name reads in a sentence."""
-    if name in ("kind", "namespaces"):
-        return ", ".join(k for k, bit in linux.NAMESPACES.items() if value & bit)
-    if name == "sync":
-        return SYNCS.get(value, str(value))
-    if name in ("flags", "sb_flags"):
-        return f" ({bit_names(value, MS_NAMES)})" if value else ""
-    if name in ("attr_set", "attr_clr", "rec_set", "rec_clr"):
-        return _describe_attr(name, value)
-    if name == "gate":
-        return " and wait until its listener was fetched" if value else ""
-    if name == "early":
-        return " (raising the hard limit)" if value else ""
-    if name == "idmap":
-        return ", its ids mapped" if value else ""
-    if name == "propagation":
-        return next((f" {k}" for k, bits in linux.PROPAGATION.items() if bits == value), "")
-    if name in ("effective", "permitted", "inheritable", "ambient", "caps"):
-        return describe_caps(value)
-    if name == "verb":
-        return next((verb for verb, number in VERBS.items() if number == value), str(value))
-    if name == "umask":
-        return f"{value:04o}"
-    if name == "mode":
-        return PIVOT_NAMES[value] if value in PIVOT_NAMES else "as it is" if value == UNCHANGED else f"{value:o}"
-    if name in ("soft", "hard"):
-        return "unlimited" if value == -1 else str(value & 0xFFFFFFFFFFFFFFFF)
-    return str(value)
-
-
-def _describe_attr(name: str, value: int) -> str:
-    if not value:
-        return ""
-    names = bit_names(value & ~linux.MOUNT_ATTR__ATIME if name.endswith("clr") else value, ATTR_NAMES)
-    if not names:
-        return ""
-    sign = "-" if name.endswith("clr") else "+"
-    tree = " in the whole tree" if name.startswith("rec") else ""
-    return f" {sign}{names}{tree}"
-
-
-def describe_strings(item: Op) -> str:
-    """The argument vector of a hook or exec op, for reading."""
-    start = len(item.definition.strs) - 1
-    argv = item.strs[start : start + item.num("argc")]
-    return " ".join(a.decode("utf-8", "backslashreplace") for a in argv)

@@ -240,7 +240,9 @@ def _capabilities(draft: Draft, process: dict[str, Any]) -> tuple[ops.Op, ops.Op
     masks = {name: _mask(draft, given.get(name) or (), f"{where}/{name}") for name in _SETS}
     beyond = masks["effective"] & ~masks["permitted"]
     if beyond:
-        words = ops.describe_caps(beyond)
+        from pyoci.plan import wording
+
+        words = wording.describe_caps(beyond)
         draft.warnings.append(f"{where}/effective: {words}: not in the permitted set, left out")
         masks["effective"] &= masks["permitted"]
     # buildah asks for all of its set as ambient, with nothing inheritable: without a word, as with runc

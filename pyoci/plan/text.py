@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyoci import errors
+from pyoci.plan import wording
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def as_dict(plan: Plan) -> dict[str, Any]:
             "terminal": plan.terminal,
             "consoleSize": list(plan.console_size) if plan.console_size else None,
         },
-        "ops": [item.as_dict() for item in plan.ops],
+        "ops": [wording.as_dict(item) for item in plan.ops],
         "warnings": plan.warnings,
     }
 

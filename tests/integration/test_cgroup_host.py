@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pyoci import errors
-from pyoci.host import cgroup, cgroup_make, cgroupfs
+from pyoci.host import cgroup, cgroup_make, cgroup_remove, cgroupfs
 from pyoci.host import facts as host_facts
 from pyoci.plan import cgroup as plan_cgroup
 from pyoci.plan.options import Options
@@ -87,7 +87,7 @@ def make(handed_down: None) -> Iterator[Maker]:
 
     yield maker
     for plan in plans:
-        cgroup.destroy(plan.record)
+        cgroup_remove.destroy(plan.record)
     for top in {top for plan in plans for top in plan.tops.values()}:
         for fd, name in cgroupfs.walk(f"{top}/{NAME}"):
             cgroupfs.rmdir(name, fd)
@@ -261,10 +261,10 @@ def test_existing_cgroup_is_used_and_stays(version: int, make: Maker, program: A
     directory = cgroup.tree(second.record)
     os.mkdir(f"{directory}/made")
     child = program(second, "sleep", "60")
-    cgroup.destroy(second.record)
+    cgroup_remove.destroy(second.record)
     assert ended(child)
     assert os.path.isdir(directory) and not os.path.exists(f"{directory}/made")
-    cgroup.destroy(plan.record)
+    cgroup_remove.destroy(plan.record)
     assert not os.path.exists(directory)
 
 
@@ -275,7 +275,7 @@ def test_race_for_a_new_cgroup(version: int, make: Maker, program: Any) -> None:
     child = program(make(version), "sleep", "60")
     with pytest.raises(errors.SetupError, match="somebody else"):
         cgroup_make.create(second)
-    cgroup.destroy(second.record)
+    cgroup_remove.destroy(second.record)
     assert not ended(child, 0.05)
 
 
@@ -368,7 +368,7 @@ def test_fork_bomb_ends(
         cgroup.attach(plan.record, child.pid)
     os.read(child.stdout.fileno(), 1)
     time.sleep(0.1)
-    cgroup.destroy(plan.record)
+    cgroup_remove.destroy(plan.record)
     assert cgroup.pids(plan.record) == []
     child.stdout.read()
 
@@ -384,11 +384,11 @@ def test_destroy_removes_what_the_container_made(version: int, make: Maker, prog
         os.makedirs(f"{directory}/a/b")
         os.makedirs(f"{directory}/c")
     cgroupfs.write(f"{cgroup.tree(plan.record)}/a/b/cgroup.procs", str(child.pid))
-    cgroup.destroy(plan.record)
+    cgroup_remove.destroy(plan.record)
     assert ended(child)
     assert not any(os.path.exists(directory) for _, directory in plan_cgroup.unique(plan.record))
     assert all(os.path.isdir(f"{top}/{NAME}") for top in plan.tops.values())  # the parent stays
-    cgroup.destroy(plan.record)  # gone already
+    cgroup_remove.destroy(plan.record)  # gone already
 
 
 def test_deeper_than_a_path(make: Maker) -> None:
@@ -407,14 +407,14 @@ def test_deeper_than_a_path(make: Maker) -> None:
     os.close(procs)
     os.close(fd)
     assert cgroup.pids(plan.record) == [child.pid]
-    cgroup.destroy(plan.record)
+    cgroup_remove.destroy(plan.record)
     assert child.wait(5) == -signal.SIGKILL
     assert not os.path.exists(plan.dirs["freezer"])
 
 
 def test_destroy_of_nothing() -> None:
-    cgroup.destroy({"version": 1, "dirs": {"pids": "/sys/fs/cgroup/pids/no-such"}, "keep": [], "mount": ""})
-    cgroup.destroy({"version": 2, "dirs": {}, "keep": [], "mount": ""})
+    cgroup_remove.destroy({"version": 1, "dirs": {"pids": "/sys/fs/cgroup/pids/no-such"}, "keep": [], "mount": ""})
+    cgroup_remove.destroy({"version": 2, "dirs": {}, "keep": [], "mount": ""})
 
 
 def test_optional_cgroup_without_the_right() -> None:
@@ -425,7 +425,7 @@ import os, sys
 sys.path.insert(0, {str(PROJECT)!r})
 os.setgid(65534); os.setuid(65534)
 from pyoci import errors
-from pyoci.host import cgroup, cgroup_make, facts
+from pyoci.host import cgroup, cgroup_make, cgroup_remove, facts
 from pyoci.plan import cgroup as plan_cgroup
 from pyoci.plan.options import Options
 for linux in ({{}}, {{"resources": {{"pids": {{"limit": 5}}}}}}):
@@ -436,7 +436,7 @@ for linux in ({{}}, {{"resources": {{"pids": {{"limit": 5}}}}}}):
         cgroup.attach(plan.record, os.getpid())
         print(plan.record["dirs"], cgroup.pids(plan.record), cgroup.frozen(plan.record))
         cgroup.kill(plan.record, 9)
-        cgroup.destroy(plan.record)
+        cgroup_remove.destroy(plan.record)
     except errors.SetupError as error:
         print(error.message, error.hint != "")
 """
@@ -455,7 +455,7 @@ def test_read_only_cgroups() -> None:
 import sys
 sys.path.insert(0, {os.getcwd()!r})
 from pyoci import errors
-from pyoci.host import cgroup, cgroup_make, facts
+from pyoci.host import cgroup, cgroup_make, cgroup_remove, facts
 from pyoci.plan import cgroup as plan_cgroup
 from pyoci.plan.options import Options
 for linux in ({{}}, {{"resources": {{"devices": [{{"allow": False}}]}}}}):
@@ -466,7 +466,7 @@ for linux in ({{}}, {{"resources": {{"devices": [{{"allow": False}}]}}}}):
         print(plan.record["dirs"])
     except errors.SetupError as error:
         print(error.message)
-        cgroup.destroy(plan.record)
+        cgroup_remove.destroy(plan.record)
 """
     command = ["unshare", "-m", "--propagation", "private", "sh", "-c", f'{remounts}exec "$@"', "sh"]
     run = subprocess.run([*command, sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
@@ -491,13 +491,13 @@ def test_v2_device_program_rules(make: Maker, program: Any) -> None:
 def test_v2_device_program_is_replaced(make: Maker) -> None:
     """C23: one program at any time"""
     from pyoci.host import bpf
-    from pyoci.plan import devfilter
+    from pyoci.plan import devfilter, devprogram
 
     plan = make(2)
     fd = os.open(plan.dirs[""], os.O_RDONLY)
     try:
         first = bpf.attached(fd)
-        bpf.attach_device_program(plan.dirs[""], devfilter.program(devfilter.rules([{"allow": True}])))
+        bpf.attach_device_program(plan.dirs[""], devprogram.program(devfilter.rules([{"allow": True}])))
         second = bpf.attached(fd)
     finally:
         os.close(fd)
@@ -584,7 +584,7 @@ def test_v2_ownership_is_part_of_create(make: Maker) -> None:
     try:
         assert os.stat(plan.dirs[""]).st_uid == 4713
     finally:
-        cgroup.destroy(plan.record)
+        cgroup_remove.destroy(plan.record)
         make(2, leaf="other")  # whose fixture removes the parent
 
 

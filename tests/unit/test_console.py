@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyoci import errors
-from pyoci.host import console
+from pyoci.host import console, terminal
 from tests.integration.harness import ConsoleSocket, Terminal, read_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,7 +130,7 @@ def test_check(terminal: bool, path: str | None, detached: bool, text: str) -> N
 def test_raw_is_what_the_library_calls_raw() -> None:
     master, slave = os.openpty()
     before = termios.tcgetattr(slave)
-    mode = console.RawMode(slave)
+    mode = terminal.RawMode(slave)
     mode.enter()
     ours = termios.tcgetattr(slave)
     mode.restore()
@@ -143,10 +143,10 @@ def test_raw_is_what_the_library_calls_raw() -> None:
 
 def test_no_terminal() -> None:
     with open(os.devnull, "rb") as file:
-        mode = console.RawMode(file.fileno())
+        mode = terminal.RawMode(file.fileno())
         mode.enter()
         mode.restore()
-        assert console.window_size(file.fileno()) is None
+        assert terminal.window_size(file.fileno()) is None
 
 
 # -- the relay, as a person sees it -----------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyoci import errors
-from pyoci.plan import devfilter
+from pyoci.plan import devfilter, devprogram
 from pyoci.plan.devfilter import ALL, ANY, MKNOD, READ, WRITE
 
 DENY_ALL: dict[str, Any] = {"allow": False, "access": "rwm"}
@@ -112,7 +112,7 @@ requests = st.tuples(
 @given(device_rules, st.lists(requests, min_size=1, max_size=30))
 def test_program_means_the_list(devices: list[dict[str, Any]], wanted: list[tuple[str, int, int, int]]) -> None:
     rules = devfilter.rules(devices)
-    code = devfilter.program(rules)
+    code = devprogram.program(rules)
     assert reachable(code)
     for request in wanted:
         assert run(code, *request) == meaning(rules, *request)
@@ -137,7 +137,7 @@ def test_default_is_the_default_devices_only() -> None:
     """D06: without rules, the default devices and nothing else; any node may be made."""
     for devices in (None, [], [DENY_ALL]):
         rules = devfilter.rules(devices)
-        code = devfilter.program(rules)
+        code = devprogram.program(rules)
         for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, 7)):
             assert run(code, "c", READ | WRITE, major, minor) == v1(rules, "c", READ | WRITE, major, minor) == 1
         assert run(code, "b", READ, 8, 0) == v1(rules, "b", READ, 8, 0) == 0
@@ -148,8 +148,8 @@ def test_default_is_the_default_devices_only() -> None:
 def test_listed_order() -> None:
     """D05: the same rules in another order mean something else."""
     allow, deny = {"allow": True, "type": "c", "major": 10, "minor": 229}, {"allow": False, "type": "c", "major": 10}
-    assert run(devfilter.program(devfilter.rules([allow, deny])), "c", READ, 10, 229) == 0
-    assert run(devfilter.program(devfilter.rules([deny, allow])), "c", READ, 10, 229) == 1
+    assert run(devprogram.program(devfilter.rules([allow, deny])), "c", READ, 10, 229) == 0
+    assert run(devprogram.program(devfilter.rules([deny, allow])), "c", READ, 10, 229) == 1
     assert v1(devfilter.rules([allow, deny]), "c", READ, 10, 229) == 0
 
 
@@ -158,7 +158,7 @@ def test_everything_allowed() -> None:
     rules = devfilter.rules([DENY_ALL, {"allow": True, "access": "rwm"}])
     assert [str(rule) for rule in rules] == ["allow a *:* rwm"]
     assert devfilter.lines(rules) == [("devices.allow", "a", "/linux/resources/devices/1")]
-    assert run(devfilter.program(rules), "b", ALL, 4095, 1 << 20) == 1
+    assert run(devprogram.program(rules), "b", ALL, 4095, 1 << 20) == 1
 
 
 def test_lines() -> None:
@@ -175,8 +175,8 @@ def test_hole_in_a_wider_rule_is_refused_on_v1() -> None:
     with pytest.raises(errors.InvalidConfig, match=r"cannot deny c 10:229 rwm within") as caught:
         devfilter.lines(rules)
     assert caught.value.where == "/linux/resources/devices/1"
-    assert run(devfilter.program(rules), "c", READ, 10, 229) == 0
-    assert run(devfilter.program(rules), "c", READ, 10, 228) == 1
+    assert run(devprogram.program(rules), "c", READ, 10, 229) == 0
+    assert run(devprogram.program(rules), "c", READ, 10, 228) == 1
 
 
 @pytest.mark.parametrize(
@@ -191,6 +191,6 @@ def test_nonsense_is_refused(rule: dict[str, Any], where: str) -> None:
 
 def test_numbers_above_31_bits() -> None:
     rules = devfilter.rules([{"allow": True, "type": "c", "major": 0xFFFFFFFF, "minor": 1}])
-    code = devfilter.program(rules)
+    code = devprogram.program(rules)
     assert run(code, "c", READ, 0xFFFFFFFF, 1) == 1
     assert run(code, "c", READ, 1, 1) == 0

@@ -22,6 +22,7 @@ from pyoci import errors
 from pyoci.host import nsexec, words
 from pyoci.plan import ops
 from pyoci.plan.ops import op
+from tests.unit import plan_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -299,7 +300,7 @@ def test_plan_message(peer: Peer) -> None:
     assert struct.unpack("<IIq", data) == (nsexec.PLAN, 0, 2)
     plan, *others = fds
     assert [os.readlink(f"/proc/self/fd/{fd}") for fd in others] == ["/dev/null", "/dev/zero"]
-    assert ops.decode(os.pread(plan, 1 << 20, 0))[0].describe() == PLAN[0].describe()
+    assert plan_reader.decode(os.pread(plan, 1 << 20, 0))[0].describe() == PLAN[0].describe()
     seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     assert fcntl.fcntl(plan, fcntl.F_GET_SEALS) == seals
     for fd in fds:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyoci.plan import ops
+from pyoci.plan import ops, wording
+from tests.unit import plan_reader
 
 LIBEXEC = Path(__file__).parents[2] / "libexec"
 
@@ -61,14 +62,14 @@ def an_op(draw: st.DrawFn) -> ops.Op:
 
 @given(st.lists(an_op(), max_size=12))
 def test_decode_is_the_inverse_of_encode(plan: list[ops.Op]) -> None:
-    decoded = ops.decode(ops.encode(plan))
+    decoded = plan_reader.decode(ops.encode(plan))
     assert [(o.name, o.nums, o.strs) for o in decoded] == [(o.name, o.nums, o.strs) for o in plan]
 
 
 @given(st.binary(max_size=200))
 def test_decode_of_garbage_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):
-        ops.decode(ops.HEADER.pack(ops.MAGIC, 16 + len(data), 1) + data[:-1])
+        plan_reader.decode(ops.HEADER.pack(ops.MAGIC, 16 + len(data), 1) + data[:-1])
 
 
 @given(an_op())
@@ -76,7 +77,7 @@ def test_every_op_has_a_sentence(item: ops.Op) -> None:
     if item.definition.strs[-1:] == ("strings*",):
         item.nums[item.definition.nums.index("argc")] = 1
     assert item.describe()
-    assert item.as_dict()["op"] == item.name
+    assert wording.as_dict(item)["op"] == item.name
 
 
 def test_op_refuses_what_the_table_does_not_know() -> None:

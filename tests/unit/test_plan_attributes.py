@@ -10,6 +10,7 @@ from pyoci import errors, linux, plan
 from pyoci.plan import attributes, ops
 from pyoci.plan.options import Target
 from tests import golden
+from tests.unit import plan_reader
 from tests.unit.planning import config, find, index, make, names, on, one, refused, user_namespace
 
 
@@ -226,4 +227,4 @@ def test_describe_of_the_ops() -> None:
     text = [item.describe() for item in made.ops]
     assert "set scheduling policy SCHED_IDLE" in text
     assert "set personality LINUX32" in text
-    assert ops.decode(ops.encode(made.ops))
+    assert plan_reader.decode(ops.encode(made.ops))
