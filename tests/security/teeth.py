@@ -81,6 +81,24 @@ TEETH = (
         ),
     ),
     tooth(
+        "2",
+        "/dev is resolved under the root",
+        "security/test_paths.py::test_dev_is_a_symlink",
+        ("libexec/paths.c", ".resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS }", ".resolve = 0 }"),
+        ("libexec/paths.c", "syscall(SYS_openat2, root, path,", "syscall(SYS_openat2, root, path + (*path == '/'),"),
+    ),
+    tooth(
+        "8",
+        "the target of a symlink begins at the container's root",
+        "security/test_paths.py::test_dangling_symlinks_work_inside",
+        (
+            "libexec/paths.c",
+            "	if (target[0] == '/')\n		walk_pop_to(w, 0);\n	return 0;",
+            "	if (target[0] == '/') {\n		walk_pop_to(w, 0);\n		close(w->dir[0]);\n"
+            '		w->dir[0] = open("/", O_PATH | O_CLOEXEC);\n	}\n	return 0;',
+        ),
+    ),
+    tooth(
         "3",
         "a device is recognised by type and number",
         "security/test_paths.py::test_devices_of_the_image",
@@ -236,6 +254,12 @@ TEETH = (
             "_copy = kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC)",
         ),
     ),
+    tooth(
+        "11",
+        "what a run opened is closed",
+        "security/test_leaks.py::test_lives security/test_leaks.py::test_failing_creates",
+        ("pyoci/container_shared.py", "            kernel.close(self.fds.pop())\n", "            self.fds.pop()\n"),
+    ),
     # -- attributes -------------------------------------------------------------------------
     tooth(
         "12",
@@ -286,6 +310,25 @@ TEETH = (
         "a keyring of its own",
         "security/test_attributes.py::test_keyring",
         ("pyoci/plan/process.py", "if draft.options.no_new_keyring:", "if True:"),
+    ),
+    tooth(
+        "14",
+        "a number is an id",
+        "security/test_names.py::test_exec_user_is_that_user",
+        ("pyoci/container_user.py", "            uid = number(name)\n", "            uid = None\n"),
+    ),
+    tooth(
+        "15",
+        "conditions of one rule are AND",
+        "security/test_seccomp.py::test_conditions_of_one_rule_are_and",
+        ("pyoci/plan/seccomp_filter.py", "for condition in reversed(conditions):", "for condition in conditions[:1]:"),
+    ),
+    tooth(
+        "15",
+        "a foreign architecture is refused",
+        "security/test_seccomp.py::test_foreign_architectures",
+        ("pyoci/plan/seccomp_filter.py", "start = builder.ret(BAD_ARCH)", "start = builder.ret(default)"),
+        ("pyoci/plan/seccomp_filter.py", 'if architectures == ["SCMP_ARCH_X86_64"]:', "if False:"),
     ),
     tooth(
         "16",
@@ -372,6 +415,12 @@ TEETH = (
         "bpf(2) has room to write to",
         "security/test_bpf.py",
         ("pyoci/host/bpf.py", "ctypes.create_string_buffer(head, ATTR_SIZE)", "ctypes.create_string_buffer(head, 64)"),
+    ),
+    tooth(
+        "22",
+        "what a failed create made is undone",
+        "security/test_degraded.py::test_no_user_namespaces security/test_faults.py::test_each_call_fails_once",
+        ("pyoci/container_create.py", "            remove(self.directory, self.record)\n", ""),
     ),
     tooth(
         "21",
