@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -110,3 +112,15 @@ def test_crippling_edits() -> None:
     crippled.edit(config, "/nosuch/x")
     crippled.edit(config, "/a/d", 5)
     assert config == {"a": {"b": [1, 2], "d": 5}}
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"), [(["nosuchruntime"], "there is no runtime"), (["true", "--rows", "X99"], "no such row")]
+)
+def test_what_cannot_be_run(argv: list[str], text: str) -> None:
+    """Exit status 2, and no row: nothing was found out about the runtime."""
+    done = subprocess.run([ROOT / "conformance/run", *argv], capture_output=True, text=True)
+    if os.geteuid() != 0 and "--rows" not in argv:
+        text = "run them as root"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert text in done.stderr
