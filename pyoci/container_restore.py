@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
     from pyoci.bundle import Bundle
 
-# criu wants a root that is a mount point.  In a mount namespace of its own the mount goes with the process; slave:
-# nothing comes back to the host.  exec: criu is our own child, and with rst_sibling so is the container's init.
-WRAPPER = ("unshare", "--mount", "--propagation", "slave", "sh", "-c")
-SCRIPT = 'mount --rbind "$1" "$2" && shift 2 && exec "$@"'
-
 
 class Restoration(container_create.Creation):
     """One restore: like create, but that criu makes the processes."""
@@ -57,11 +52,11 @@ class Restoration(container_create.Creation):
     def _restore(self, root: str) -> None:
         """Have criu do it.  root: an empty directory."""
         namespaces = self._namespaces()
-        wrapper = (*WRAPPER, SCRIPT, "sh", self.plan.rootfs, root)
+        mount = (self.plan.rootfs, root)
         try:
             options = plan_criu.restore(self.wanted, self.plan, root, self._mounts(), namespaces, self._stdio())
             fds = list(namespaces.values())
-            with criu.Service(self.program, self.wanted, options, wrapper, fds=fds) as service:
+            with criu.Service(self.program, self.wanted, options, mount, fds=fds) as service:
                 answer = service.ask(criu_rpc.RESTORE, self._notify)
         finally:
             for fd in namespaces.values():

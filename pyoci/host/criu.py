@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CONFIGS = ("/etc/criu/pyoci.conf", "/etc/criu/runc.conf")
 ANNOTATION = "org.criu.config"
+# criu wants a root that is a mount point.  In a mount namespace of its own the mount goes with the process; slave:
+# nothing comes back to the host.  exec: criu is our own child, and with rst_sibling so is the container's init.
+SCRIPT = 'mount --rbind "$1" "$2" && echo >"/proc/self/fd/$3" && shift 3 && exec "$@"'
+WRAPPER = ("unshare", "--mount", "--propagation", "slave", "sh", "-c", SCRIPT, "sh")
 MESSAGE = 64 << 10  # bytes: criu's own messages are far smaller
 
 
@@ -72,30 +76,35 @@ class Service:
     process: criu, or what becomes criu by execve(2); our child.
     """
 
-    __slots__ = ("_dirs", "_log", "_options", "_program", "_sock", "process")
+    __slots__ = ("_dirs", "_options", "_place", "_program", "_sock", "_wanted", "process")
 
     def __init__(
         self,
         program: str,
         wanted: plan_criu.Wanted,
         options: Mapping[str, Any],
-        wrapper: Sequence[str] = (),
+        mount: tuple[str, str] | None = None,
         stdio: int | None = None,
         fds: Sequence[int] = (),
     ) -> None:
-        """program: see find.  options: of plan.criu.  wrapper: words before the program.  stdio: what its stdin,
-        stdout and stderr are, None for ours.  fds: of ours, the same numbers in criu.  Raises errors.SetupError."""
+        """program: see find.  options: of plan.criu.  mount: what is bound on what, in a mount namespace of criu's own.
+        stdio: what its stdin, stdout and stderr are, None for ours.  fds: of ours, the same numbers in criu.
+        Raises errors.SetupError."""
         self._program = program
-        self._log = f"{wanted.work}/{options['log_file']}"
-        self._dirs = [opened(wanted.images), opened(wanted.work)]  # criu looks for these among our descriptors
-        self._options = {**options, "images_dir_fd": self._dirs[0], "work_dir_fd": self._dirs[1]}
+        self._wanted = wanted
+        self._options = options
+        self._dirs: list[int] = []
         self._sock, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with other:
-            number = other.fileno()
-            command = [*wrapper, program, "swrk", str(number)]
+        reader, writer = os.pipe()
+        with other, open(reader, "rb") as ready, open(writer, "wb") as there:
+            wrapper = (*WRAPPER, *mount, str(writer)) if mount else ()
+            numbers = (other.fileno(), writer, *fds)
+            command = [*wrapper, program, "swrk", str(other.fileno())]
             self.process = subprocess.Popen(
-                command, stdin=stdio, stdout=stdio, stderr=stdio, env=environment(), pass_fds=(number, *fds)
+                command, stdin=stdio, stdout=stdio, stderr=stdio, env=environment(), pass_fds=numbers
             )
+            there.close()
+            self._place = f"/proc/{self.process.pid}/root" if mount and ready.read(1) else ""
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +122,11 @@ class Service:
         and a descriptor, which is its own then, or -1; what it raises ends the request and is raised here.
         Raises errors.SetupError.
         """
-        self._send({"type": what, "opts": self._options})
+        # criu looks for them among our descriptors and mounts in there: they have to be of its mount namespace
+        for path in (self._wanted.images, self._wanted.work):
+            self._dirs.append(opened(self._place + path))
+        directories = {"images_dir_fd": self._dirs[0], "work_dir_fd": self._dirs[1]}
+        self._send({"type": what, "opts": {**self._options, **directories}})
         failure: errors.Error | None = None
         while True:
             answer, fd = self._receive()
@@ -157,7 +170,8 @@ class Service:
         status = self.process.wait()
         name = {criu_rpc.DUMP: "DUMP", criu_rpc.RESTORE: "RESTORE", criu_rpc.PRE_DUMP: "PRE_DUMP"}[what]
         number = answer.get("cr_errno", 0)
-        return failure(self._program, name, number, answer.get("cr_errmsg") or f"exit status {status}", self._log)
+        log = f"{self._wanted.work}/{self._options['log_file']}"
+        return failure(self._program, name, number, answer.get("cr_errmsg") or f"exit status {status}", log)
 
 
 def failure(program: str, what: str, number: int, said: str, log: str) -> errors.SetupError:
