@@ -482,15 +482,16 @@ class Box:
         self.config = before
 
     def skip_or_plan(self, reason: str, *parts: str) -> NoReturn:
-        """This machine cannot show it: look for parts in what the runtime's `plan` verb prints, if it has one."""
-        if parts and self.suite.knows("plan"):
+        """This machine cannot show it: look for parts, in this order, in what the runtime's `plan` verb prints."""
+        if parts and self.suite.knows("plan", "--id"):
             self.write()
-            shown = self.suite.command("plan", str(self.bundle))
+            shown = self.suite.command("plan", "--id", self.id, str(self.bundle))
             if shown.code != 0:
                 fail(f"the plan is refused: {shown.err.strip()[-300:]}")
             plan = re.sub(r"\s+", " ", shown.out)
-            for part in parts:
+            for part in parts:  # in this order
                 has(plan, part, "the plan")
+                plan = plan.partition(part)[2]
             raise PlanOnly(f"{reason}; the plan has it")
         raise Skip(reason)
 

@@ -155,6 +155,9 @@ LACKS: dict[str, list[str]] = {
     "Z03": ["drop /linux/personality/flags"],
     "Z04": ["drop /linux/memoryPolicy", "drop /linux/memoryPolicy/flags"],
     "Z05": ["drop /linux/intelRdt"],
+    "Z06": ["drop /linux/intelRdt/memBwSchema"],
+    "Z07": ["drop /linux/intelRdt/closID"],
+    "Z08": ['set /linux/intelRdt/closID "/"'],
     "Z09": ["drop /linux/intelRdt"],
     "H01": ["drop /hooks/startContainer", "drop /hooks/prestart/1", "drop /hooks/poststop"],
     "H02": ['hooks poststart sed s/running/created/ | "$0" "$@"', 'hooks poststop "$0" "$@" </dev/null'],
@@ -179,9 +182,6 @@ CANNOT = {
     "P08": "needs AppArmor",
     "P14": "needs SELinux",
     "M21": "needs SELinux",
-    "Z06": "needs resctrl",
-    "Z07": "needs resctrl",
-    "Z08": "needs resctrl",
 }
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from pyoci.plan import Plan
     from pyoci.plan.cgroup import CgroupPlan, Write
+    from pyoci.plan.rdt import Rdt
     from pyoci.plan.systemd import Unit
 
 _ON_HOST = ("prestart", "createRuntime", "poststart", "poststop")  # the other points are ops
@@ -61,6 +62,19 @@ def _lines(entries: list[tuple[str, str]]) -> list[str]:
     return [_line(f"  {text}", where) for text, where in entries]
 
 
+def _rdt(rdt: Rdt) -> list[tuple[str, str]]:
+    if not rdt.named:
+        what = f"make the RDT class {rdt.group}, and remove it at delete"
+    elif rdt.schemas:
+        what = f"use the RDT class {rdt.group}, or make it; what is there must have this"
+    else:
+        what = f"use the RDT class {rdt.group or '/'}, which must be there"
+    entries = [(what, "/linux/intelRdt"), *((f"with {text.strip()}", where) for text, where in rdt.schemas)]
+    if rdt.monitor:
+        entries.append((f"monitor it as {rdt.monitor}, until delete", "/linux/intelRdt/enableMonitoring"))
+    return entries
+
+
 def _host(plan: Plan) -> list[tuple[str, str]]:
     """Sentences and pointers of the host's part, in the order in which things happen."""
     entries = [(f"warning: {warning}", "") for warning in plan.warnings]
@@ -71,10 +85,7 @@ def _host(plan: Plan) -> list[tuple[str, str]]:
             inside, outside, size = line.split()
             entries.append((f"map {name} {inside} to {outside} of the host, {size} ids", f"/linux/{name}Mappings"))
     if plan.rdt:
-        entries.append((f"use the RDT class {plan.rdt.group or '/'}", "/linux/intelRdt"))
-        entries += [(f"with {text.strip()}", where) for text, where in plan.rdt.schemas]
-        if plan.rdt.monitor:
-            entries.append((f"monitor it as {plan.rdt.monitor}", "/linux/intelRdt/enableMonitoring"))
+        entries += _rdt(plan.rdt)
     for host, name in plan.net_devices.items():
         entries.append((f"move network device {host} to the container as {name}", f"/linux/netDevices/{host}"))
     if plan.terminal:

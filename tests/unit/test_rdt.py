@@ -115,7 +115,9 @@ def test_schema_that_is_none(schema: str) -> None:
 def test_it_is_in_the_printed_plan() -> None:
     made = make(linux={"intelRdt": {"closID": "gold", "memBwSchema": MB, "enableMonitoring": True}})
     shown = text.render(made)
-    assert "use the RDT class gold" in shown
+    assert "use the RDT class gold, or make it" in shown
+    assert "use the RDT class gold, which must be there" in text.render(make(linux={"intelRdt": {"closID": "gold"}}))
+    assert "make the RDT class container, and remove it" in text.render(make(linux={"intelRdt": {"schemata": [L3]}}))
     assert MB in shown
     assert "monitor it as container" in shown
     assert text.as_dict(made)["host"]["intelRdt"] == {"class": "gold", "schemata": [MB]}
