@@ -315,7 +315,8 @@ class Container:
             status = directory.status(record)
             if status not in ("created", "running") and not (ignore_paused and status == "paused"):
                 what = "a container that has stopped" if status == "stopped" else f"a {status} container"
-                raise errors.WrongState(f"cannot exec in {what}")
+                hint = "--ignore-paused: then it runs when somebody resumes the container" if status == "paused" else ""
+                raise errors.WrongState(f"cannot exec in {what}", hint=hint)
             execution = container_exec.prepare(directory, record, self._process(record), process, request)
             try:
                 return execution.run()

@@ -283,6 +283,7 @@ class Creation(shared.Run):
     def _undo(self, error: BaseException) -> None:
         """Back to as if nothing had been asked for.  What fails here is noted on the error, which is what counts."""
         began = bool(self.runner.pid)
+        self._blame_memory(error)
         self._give_back(error)
         self.runner.abort()
         if self.init:
@@ -301,6 +302,13 @@ class Creation(shared.Run):
                 self.warnings += hooks.run_all(self.record["hooks"], "poststop", oci_state(self.record, "stopped"))
         except (errors.Error, OSError) as second:
             error.add_note(f"while cleaning up: {second}")
+
+    def _blame_memory(self, error: BaseException) -> None:
+        """The limit of memory is the config's to mend: so where, and why, when the kernel has killed init for it."""
+        if isinstance(error, errors.SetupError) and "killed by signal 9" in error.message and self.record["cgroup"]:
+            if cgroup.oom_killed(self.record["cgroup"]):
+                error.message = "the container ran out of memory while it was made: its limit of memory is too low"
+                error.where = "/linux/resources/memory/limit"
 
     def _give_back(self, error: BaseException) -> None:
         """The network devices of the host, while there is a namespace to take them from."""

@@ -49,7 +49,7 @@ def process_of(config: dict[str, Any], wanted: dict[str, Any] | Sequence[str]) -
     if isinstance(wanted, dict):
         made = wanted
     else:
-        own = config.get("process") or {"cwd": "/", "user": {"uid": 0, "gid": 0}}
+        own = config.get("process") or {"cwd": "/"}
         made = {**own, "args": [*wanted], "terminal": False}
     spec.validate_process(made)
     return made
@@ -121,8 +121,8 @@ class Execution(shared.Run):
             self.runner.abort()
             if self.process:
                 self.process.close()
-            if isinstance(error, errors.Error) and error.where.startswith("/process"):
-                error.where = ""  # the process is not that of config.json
+            if isinstance(error, errors.Error) and error.where.startswith(("/process", "/linux/cgroupsPath")):
+                error.where = ""  # neither the process nor its cgroup is that of config.json
             raise
         finally:
             self.close()

@@ -21,7 +21,7 @@ NO_CGROUP = "the container has no cgroup of its own"
 
 def update(directory: Directory, resources: dict[str, Any], rdt: dict[str, str]) -> None:
     """See Container.update."""
-    spec.refuse(spec.check_resources(resources))
+    spec.refuse(spec.check_resources(resources), "resources")
     directory.lock()
     record = directory.load()
     status = directory.status(record)
@@ -38,9 +38,7 @@ def update(directory: Directory, resources: dict[str, Any], rdt: dict[str, str])
     try:
         _update(record["cgroup"], without_zeros(resources))
     except errors.Error as error:
-        if error.where:  # a place in what was given, which is not config.json
-            error.message += f" (resources {error.where})"
-            error.where = ""
+        error.document = "resources"
         raise
 
 

@@ -19,11 +19,13 @@ class Error(Exception):
 
     message: str, the sentence (what, to what, why), lower case, no full stop.
     where:   str, the JSON pointer in config.json the request came from, or "".
+    document: str, what the pointer leads into, when that is not config.json.
     hint:    str, what the user can do, or "".
     code:    int, the exit status the command ends with.
     """
 
     code = 1
+    document = "config.json"
 
     def __init__(self, message: str, *, where: str = "", hint: str = "", code: int | None = None) -> None:
         super().__init__(message)
@@ -36,7 +38,7 @@ class Error(Exception):
     def __str__(self) -> str:
         text = self.message
         if self.where:
-            text += f" (config.json {self.where})"
+            text += f" ({self.document} {self.where})"
         if self.hint:
             text += f"; hint: {self.hint}"
         return one_line(text)

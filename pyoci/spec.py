@@ -55,17 +55,23 @@ def validate(config: Any) -> None:
 
 def validate_process(process: Any) -> None:
     """Raise errors.InvalidConfig, with every fault, unless process is a valid process.json."""
-    refuse(check_process(process))
+    refuse(check_process(process), "process")
 
 
-def refuse(faults: list[errors.Fault]) -> None:
-    """Raise errors.InvalidConfig when there are faults: its text is the first and the number of the others."""
+def refuse(faults: list[errors.Fault], document: str = "config.json") -> None:
+    """Raise errors.InvalidConfig when there are faults: its text is the first and the number of the others.
+
+    document: what was checked.
+    """
     if not faults:
         return
     first = faults[0]
     others = len(faults) - 1
-    more = f" (and {others} more fault{'s' * (others > 1)}: see `pyoci validate`)" if others else ""
-    raise errors.InvalidConfig(first.message + more, faults=faults, where=first.where, hint=first.hint)
+    see = ": see `pyoci validate`" if document == "config.json" else ""
+    more = f" (and {others} more fault{'s' * (others > 1)}{see})" if others else ""
+    error = errors.InvalidConfig(first.message + more, faults=faults, where=first.where, hint=first.hint)
+    error.document = document
+    raise error
 
 
 def _check(table: str, value: Any, name: str) -> list[errors.Fault]:

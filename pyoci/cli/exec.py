@@ -83,7 +83,7 @@ def build(container: Container, opts: options.Parsed) -> dict[str, Any]:
     """The container's process, changed by the options.  Raises errors.UsageError.  (As utils_linux.go of runc does.)"""
     if len(opts.args) < 2:
         raise errors.UsageError("process args cannot be empty", hint="give a command, or --process FILE")
-    process = dict(container.config.get("process") or {"cwd": "/", "user": {"uid": 0, "gid": 0}})
+    process = dict(container.config.get("process") or {"cwd": "/"})
     process["args"] = opts.args[1:]
     process["terminal"] = opts.flag("tty")  # never config.json's
     for name, key in (("cwd", "cwd"), ("apparmor", "apparmorProfile"), ("process-label", "selinuxLabel")):
@@ -93,7 +93,8 @@ def build(container: Container, opts: options.Parsed) -> dict[str, Any]:
         process["noNewPrivileges"] = opts.flag("no-new-privs")
     process["env"] = environment(process.get("env", ()), opts.texts("env"))
     if opts.text("user") or opts.texts("additional-gids"):
-        process["user"] = container.user(opts.text("user"), opts.texts("additional-gids"), process["user"])
+        user = process.get("user") or {"uid": 0, "gid": 0}
+        process["user"] = container.user(opts.text("user"), opts.texts("additional-gids"), user)
     if opts.texts("cap"):
         process["capabilities"] = capabilities(process.get("capabilities", {}), opts.texts("cap"))
     return process

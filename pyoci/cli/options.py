@@ -2,7 +2,8 @@
 
 Accepted are the spellings of runc's option parser (Go's flag package): `--name value`,
 `--name=value`, one dash or two, `--flag=false`, `--` as the end.  Options may follow the
-arguments, except where these are a command line of their own (exec).
+arguments, except where these are a command line of their own (exec).  One-letter options may
+also be joined as getopt(3) has it (`-td`, `-u1000`), which is crun's.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Option:
 
 
 HELP = Option("help", "show this help", short="h")
+ALIASES = {"?": "help", "usage": "help", "V": "version"}  # crun's
 
 # Options that several verbs share.
 BUNDLE = Option("bundle", "directory of the bundle (default: the current directory)", "DIR", short="b")
@@ -65,6 +67,7 @@ NO_PIVOT = Option("no-pivot", "do not use pivot_root(2): for a root file system 
 NO_NEW_KEYRING = Option("no-new-keyring", "keep the caller's session keyring")
 PRESERVE_FDS = Option("preserve-fds", "pass N more descriptors to the container, from 3 on (default: 0)", "N")
 REGEX = Option("regex", "all containers in whose id the regular expression CONTAINER-ID is found", short="r")
+NO_SUBREAPER = Option("no-subreaper", "leave orphans of a container without pid namespace to the system")
 DETACH = Option("detach", "do not wait for the process", short="d")
 CREATE = (BUNDLE, CONFIG, CONSOLE_SOCKET, PID_FILE, PIDFD_SOCKET, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS)
 
@@ -126,13 +129,33 @@ def _take(parsed: Parsed, word: str, words: Iterator[str], known: dict[str, Opti
     name, given, value = word[2 if word[1] == "-" else 1 :].partition("=")
     if not name or name[0] == "-":
         raise errors.UsageError(f"bad flag syntax: {word}")
-    option = known.get(name)
+    option = known.get(name) or known.get(ALIASES.get(name, ""))
     if option is None:
-        _unknown(name, known)
+        word = _joined(parsed, word, known)
+        name, given, value = word[0], word[1:], word[1:]
+        option = known[name]
     if not given:
         value = "true" if option.kind == FLAG else _next(option, name, words)
     _check(option, name, value)
     parsed.values.setdefault(option.name, []).append(value)
+
+
+def _joined(parsed: Parsed, word: str, known: dict[str, Option]) -> str:
+    """Take the flags of -abcVALUE, one letter each, and leave the last letter and what belongs to it.
+
+    A value that begins with a letter is not believed: the word is a long option, mistyped.
+    """
+    rest = word[1:]
+    flags = []
+    while rest[1:] and rest[0] in known and known[rest[0]].kind == FLAG:
+        flags.append(known[rest[0]].name)
+        rest = rest[1:]
+    option = known.get(rest[0])
+    if len(word) < 3 or option is None or (rest[1:] and (option.kind == FLAG or rest[1].isalpha() or rest[1] in "=-")):
+        _unknown(word.lstrip("-").partition("=")[0], known)
+    for name in flags:
+        parsed.values.setdefault(name, []).append("true")
+    return rest
 
 
 def _next(option: Option, name: str, words: Iterator[str]) -> str:

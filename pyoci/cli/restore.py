@@ -24,7 +24,7 @@ OPTIONS = (
     options.NO_PIVOT,
     options.NO_NEW_KEYRING,
     options.DETACH,
-    Option("no-subreaper", "leave orphans of a container without pid namespace to the system"),
+    options.NO_SUBREAPER,
     Option("keep", "do not delete the container when it has ended"),
     Option("lsm-profile", "LSM profile to come back with", "TYPE:NAME"),
     Option("lsm-mount-context", "LSM context of its mounts to come back with", "CONTEXT"),

@@ -15,7 +15,7 @@ OPTIONS = (
     *options.CREATE,
     options.DETACH,
     Option("keep", "do not delete the container when it has ended"),
-    Option("no-subreaper", "leave orphans of a container without pid namespace to the system"),
+    options.NO_SUBREAPER,
 )
 HELP = """\
 In the foreground signals go to the container, its terminal (process.terminal) is this one, and the

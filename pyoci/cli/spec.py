@@ -11,6 +11,7 @@ from pyoci.cli.options import Option
 ARGS = ()
 OPTIONS = (
     Option("bundle", "directory to write it to (default: the current directory)", "DIR", short="b"),
+    Option("file", "file to write in place of the bundle's config.json", "FILE", short="f"),
     Option("rootless", "for a user without privileges"),
 )
 HELP = """\
@@ -25,7 +26,7 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Write it."""
     unified = os.path.exists(UNIFIED)
     config = spec.default(opts.flag("rootless"), os.geteuid(), os.getegid(), unified)
-    path = os.path.join(opts.text("bundle"), NAME)
+    path = os.path.join(opts.text("bundle"), opts.text("file") or NAME)
     save(path, (json.dumps(config, indent=2) + "\n").encode())
     return 0
 
@@ -40,6 +41,6 @@ def save(path: str, data: bytes) -> None:
         finally:
             os.close(fd)
     except FileExistsError:
-        raise errors.AlreadyExists(f"File {NAME} exists. Remove it first") from None
+        raise errors.AlreadyExists(f"File {os.path.basename(path)} exists. Remove it first") from None
     except OSError as error:
         raise errors.SetupError(f"cannot write {path}: {errors.errno_text(error.errno or 0)}") from None

@@ -221,7 +221,7 @@ class Process:
 def signal_number(signal: int | str) -> int:
     """A signal by number, numeral or name: 9, "9", "KILL", "SIGKILL", "sigkill", "RTMIN+3", "RTMAX-1".
 
-    Raises errors.UsageError for what is no signal.  See signal(7); 0 is no signal.
+    Raises errors.UsageError for what is no signal.  See signal(7); 0 sends nothing, and only tells whether it could be sent.
     """
     from pyoci import linux
 
@@ -231,9 +231,9 @@ def signal_number(signal: int | str) -> int:
     else:
         sign = 1 if "+" in text else -1
         name, found, offset = text.replace("-", "+").partition("+")
-        number = linux.SIGNALS.get(name, 0)
+        number = linux.SIGNALS.get(name, -1)
         if found:
-            number = number + sign * int(offset) if name in ("RTMIN", "RTMAX") and offset.isdigit() else 0
-    if not 1 <= number <= 64:
-        raise errors.UsageError(f"unknown signal {signal!r}", hint="use a name like TERM or a number from 1 to 64")
+            number = number + sign * int(offset) if name in ("RTMIN", "RTMAX") and offset.isdigit() else -1
+    if not 0 <= number <= 64:
+        raise errors.UsageError(f"unknown signal {signal!r}", hint="use a name like TERM or a number from 0 to 64")
     return number

@@ -81,12 +81,17 @@ def keyring(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
     return [*steps, ops.op("keyring", f"_ses.{draft.options.id}")]
 
 
+def user_of(process: dict[str, Any]) -> dict[str, Any]:
+    """Its user: root, as with runc, when it does not say."""
+    return process.get("user") or {"uid": 0, "gid": 0}
+
+
 def console(process: dict[str, Any], *, bind: bool) -> list[ops.Op]:
     """Rows P01, P02: a pty on stdio; bind: also on /dev/console (init only)."""
     if not process.get("terminal"):
         return []
     height, width = console_size(process) or (0, 0)
-    uid = process["user"]["uid"]
+    uid = user_of(process)["uid"]
     return [ops.op("console", height=height, width=width, uid=uid, bind=bind, where="/process/terminal")]
 
 
@@ -106,7 +111,8 @@ def working_directory(process: dict[str, Any]) -> list[ops.Op]:
 def make(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
     """From the finished root to the point where only execve is left; then come ready, fifo, hooks, and last()."""
     bounding, caps = _capabilities(draft, process)
-    umask = process["user"].get("umask")
+    user = user_of(process)
+    umask = user.get("umask")
     steps = []
     if _any(process, _LABELS) or _any(draft.linux, ("personality", "memoryPolicy")):
         from pyoci.plan import attributes
@@ -116,7 +122,7 @@ def make(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
     # Row P18: unset means the caller's.  nsexec itself runs with 0.
     steps.append(ops.op("umask", umask=draft.facts.umask if umask is None else umask, where="/process/user/umask"))
     steps.append(bounding)
-    if process["user"]["uid"]:
+    if user["uid"]:
         # Row P03: twice, since root may enter what the user may not (docker run -u 1000 -w /root), and the
         # user what root may not (a network file system)
         steps.append(ops.op("cwd", process["cwd"], flags=ops.CWD_TRY, where="/process/cwd"))
@@ -127,7 +133,7 @@ def make(draft: Draft, process: dict[str, Any]) -> list[ops.Op]:
         steps.append(ops.op("no_new_privs", where="/process/noNewPrivileges"))
     env = _environment(draft, process)
     if not any(variable.startswith("HOME=") for variable in env):
-        steps.append(ops.op("home", uid=process["user"]["uid"]))
+        steps.append(ops.op("home", uid=user["uid"]))
     steps.append(ops.op("lookup", _args(process)[0], _variable(env, "PATH"), where="/process/args/0"))
     return steps
 
@@ -189,7 +195,7 @@ _KEEP_GROUPS = "run.oci.keep_original_groups"
 
 def _ids(draft: Draft, process: dict[str, Any]) -> ops.Op:
     """Row P17."""
-    user = process["user"]
+    user = user_of(process)
     groups: list[int] = user.get("additionalGids") or []
     _check_mapped(draft, user, groups)
     flags = ops.KEEPCAPS

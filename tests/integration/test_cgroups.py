@@ -138,6 +138,16 @@ def test_memory_limit(box: Box) -> None:
     assert box.exec("probe", "eat", "64", check=False).code == 137
 
 
+@pyoci_only("runc reports the limit")
+def test_memory_limit_that_init_itself_exceeds(box: Box) -> None:
+    resources(box, memory={"limit": 4096})
+    result = box.create(check=False)
+    assert result.code == 1
+    assert "out of memory" in result.err or "memory.limit_in_bytes" in result.err or "memory.max" in result.err
+    assert "/linux/resources/memory/limit" in result.err
+    assert box.entries() == set()
+
+
 def test_memory_reservation(box: Box) -> None:
     """C05"""
     resources(box, memory={"limit": 64 * MIB, "reservation": 16 * MIB})

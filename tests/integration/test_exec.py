@@ -232,6 +232,20 @@ def test_process_json_attributes(running: Box) -> None:
     assert limit.split()[4] == "44"  # runc 1.1 raises the soft one
 
 
+def test_process_json_without_a_user(running: Box) -> None:
+    process = {"args": ["sh", "-c", "id -u; id -g; umask"], "env": ["PATH=/bin"], "cwd": "/"}
+    assert running.exec_json(process).out.splitlines()[:2] == ["0", "0"]
+
+
+@pyoci_only("the place in what was given")
+def test_bad_process_json_says_where(running: Box) -> None:
+    process = {"args": ["true"], "cwd": "tmp", "user": {"uid": 0, "gid": 0}}
+    assert "(process /cwd)" in running.exec_json(process, check=False).err
+    below = running.rt("exec", "--cgroup", "nosuch", running.id, "true", check=False)
+    assert below.code == 255
+    assert "config.json" not in below.err
+
+
 @pyoci_only("1.1 forgets oomScoreAdj")
 def test_process_json_oom_score_adj(running: Box) -> None:
     process = dict(running.process, args=["cat", "/proc/self/oom_score_adj"], oomScoreAdj=55)

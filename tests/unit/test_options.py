@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +92,60 @@ def test_exec_stops_at_its_first_argument() -> None:
     parsed = read("-d", "id", "sh", "-c", "x", "--bundle", mixed=False)
     assert parsed.args == ["id", "sh", "-c", "x", "--bundle"]
     assert parsed.flag("detach")
+
+
+TTY = (Option("tty", "a flag", short="t"), *TABLE)
+
+
+@pytest.mark.parametrize(
+    ("argv", "values"),
+    [
+        (["-td"], {"tty": ["true"], "detach": ["true"]}),
+        (["-tdb", "x"], {"tty": ["true"], "detach": ["true"], "bundle": ["x"]}),
+        (["-b/x=y"], {"bundle": ["/x=y"]}),
+        (["-tb/x"], {"tty": ["true"], "bundle": ["/x"]}),
+        (["-?"], {"help": ["true"]}),
+        (["--usage"], {"help": ["true"]}),
+    ],
+)
+def test_spellings_of_crun(argv: list[str], values: dict[str, list[str]]) -> None:
+    """One-letter options joined, as getopt(3) has it."""
+    assert parse(argv, TTY).values == values
+
+
+@pytest.mark.parametrize("word", ["-tx", "-dbogus", "-t=d", "-td=false", "-bogus", "-d-", "--td", "-é"])
+def test_what_is_not_joined(word: str) -> None:
+    with pytest.raises(errors.UsageError):
+        parse([word], TTY)
+
+
+# -- what runc and crun have --------------------------------------------------------------------
+
+VERBS_OF_BOTH = "create run start state kill delete exec list ps pause resume update events spec checkpoint restore"
+
+
+def options_of(runtime: str, verb: str) -> list[tuple[str, str, bool]]:
+    """(name, letter or "", whether it takes a value) of each option in the help of another runtime."""
+    shown = subprocess.run([runtime, verb, "--help"], capture_output=True, text=True, check=False).stdout
+    if runtime == "runc":
+        found = re.findall(r"^ +--([\w-]+)( value)?(?:, -(\w))?", shown, re.MULTILINE)
+        return [(name, letter, bool(value)) for name, value, letter in found]
+    found = re.findall(r"^ +(?:-(.), |    )?--([\w-]+)(\[?=)?", shown, re.MULTILINE)
+    return [(name, letter, value == "=") for letter, name, value in found]
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+@pytest.mark.parametrize("verb", VERBS_OF_BOTH.split())
+def test_every_option_of_others(runtime: str, verb: str) -> None:
+    if not shutil.which(runtime):
+        pytest.skip(f"{runtime} is not installed")
+    table = cli.load(verb).OPTIONS
+    for name, letter, value in options_of(runtime, verb):
+        word = ["json" if name == "format" else "soft" if name == "manage-cgroups-mode" else "1"] * value
+        given = parse([f"--{name}", *word], table).values
+        assert len(given) == 1, name
+        if letter:
+            assert parse([f"-{letter}", *word], table).values == given, letter
 
 
 # -- errors -----------------------------------------------------------------------------------
