@@ -231,10 +231,26 @@ int op_hook(struct ctx *ctx, const struct op *op);
 /* verbs.c */
 int verbs_try(int argc, char **argv);
 
+/* channel.c */
+void send_msg(const struct ctx *ctx, uint32_t kind, int64_t value, const char *text, int fd);
+void wait_go(const struct ctx *ctx);
+int receive_plan(struct ctx *ctx);
+int detail(struct ctx *ctx, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* namespaces.c */
+int op_join(struct ctx *ctx, const struct op *op);
+int op_unshare(struct ctx *ctx, const struct op *op);
+int op_sync(struct ctx *ctx, const struct op *op);
+int op_timens(struct ctx *ctx, const struct op *op);
+int op_enter(struct ctx *ctx, const struct op *op);
+int op_fork(struct ctx *ctx, const struct op *op);
+int op_hostname(struct ctx *ctx, const struct op *op);
+int op_domainname(struct ctx *ctx, const struct op *op);
+int namespaces_join(int argc, char **argv);
+
 /* nsexec.c */
 int nsexec_main(int argc, char **argv);
-void send_msg(const struct ctx *ctx, uint32_t kind, int64_t value, const char *text, int fd);
-int detail(struct ctx *ctx, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void guard(void);
 int close_others(const struct ctx *ctx, unsigned first);
 
 #endif

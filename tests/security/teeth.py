@@ -232,7 +232,7 @@ TEETH = (
         "10",
         "nothing of the host is open in it",
         "security/test_joining.py::test_exec_under_a_tracer",
-        ("libexec/nsexec.c", "	if (op->num[0])\n		shed_host(ctx);\n", ""),
+        ("libexec/namespaces.c", "	if (op->num[0])\n		shed_host(ctx);\n", ""),
     ),
     tooth(
         "10",
@@ -403,7 +403,7 @@ TEETH = (
         "init ends with a runtime that is killed",
         "integration/test_create_steps.py::test_sigkill_at_each_step",
         (
-            "libexec/nsexec.c",
+            "libexec/channel.c",
             "	if (n != sizeof(msg) || msg.kind != MSG_GO)\n		_exit(1);",
             "	if (n != sizeof(msg))\n		for (;;)\n			pause();",
         ),
