@@ -34,7 +34,10 @@ def closest(word: str, known: Iterable[str]) -> str:
     import difflib
 
     folded = {name.lower(): name for name in known}
-    matches = difflib.get_close_matches(word.lower()[:100], folded, 1, 0.7)
+    given = word.lower()[:100]
+    # NOFILE for RLIMIT_NOFILE, net for network
+    parts = [name for name in folded if len(given) > 1 and (name.endswith(f"_{given}") or name.startswith(given))]
+    matches = sorted(parts, key=len) or difflib.get_close_matches(given, folded, 1, 0.7)
     return folded[matches[0]] if matches else ""
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyoci import errors, json, spec
+from pyoci import errors, json, spec, spec_words
 
 ENGINES = Path(__file__).resolve().parents[3] / "shared" / "engine-configs"
 CONFIGS = sorted(ENGINES.glob("*.config.json"))
@@ -407,6 +407,22 @@ def test_anything_anywhere_is_an_answer(pointer: str, value: Any) -> None:
     for fault in spec.check(changed(spec.default(), pointer, value)):
         assert fault.where.startswith("/")
         assert fault.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "wanted"),
+    [
+        ("NOFILE", ("RLIMIT_NOFILE", "RLIMIT_NPROC"), "RLIMIT_NOFILE"),
+        ("net", ("network", "mount"), "network"),
+        ("mnt", ("network", "mount"), "mount"),
+        ("EQ", ("SCMP_CMP_MASKED_EQ", "SCMP_CMP_EQ"), "SCMP_CMP_EQ"),
+        ("SCMP_ACT_ALOW", ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"), "SCMP_ACT_ALLOW"),
+        ("x", ("x86", "network"), ""),
+        ("zebra", ("network", "mount"), ""),
+    ],
+)
+def test_what_was_meant(word: str, known: tuple[str, ...], wanted: str) -> None:
+    assert spec_words.closest(word, known) == wanted
 
 
 def test_rules_between_parts_are_asked_though_others_are_wrong() -> None:
