@@ -152,9 +152,6 @@ class Execution(shared.Run):
         self.hand_over(number, self.config, state)
         self.open_gate()
 
-    def sync(self, what: int) -> None:
-        """Not in a plan of exec."""
-
     def forked(self, pid: int) -> None:
         """The process is there; the second that is told of is the one that stays."""
         if self.process:
@@ -171,6 +168,3 @@ class Execution(shared.Run):
     def outside(self, pid: int) -> None:
         """Into the container's cgroup, or where init has moved meanwhile."""
         cgroup.attach(self.cgroup, pid, self.init.pid)
-
-    def ready(self) -> None:
-        """Not in a plan of exec."""

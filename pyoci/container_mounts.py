@@ -70,7 +70,7 @@ def run(plan: Plan, init: Process) -> list[str]:
             raise errors.WrongState("container not running")
         runner.spawn((0, 2, 2))
         runner.send_plan(fds)
-        runner.run(Nobody())
+        runner.run(nsexec.Host())
         fate = nsexec.reap(runner.pid)
         runner.pid = 0
     finally:
@@ -80,25 +80,3 @@ def run(plan: Plan, init: Process) -> list[str]:
     if fate != "exit status 0":
         raise errors.SetupError(f"nsexec ended early: {fate}")
     return plan.warnings + runner.warnings
-
-
-class Nobody:
-    """The host side of a plan without sync points."""
-
-    def forked(self, pid: int) -> None:
-        """Not in such a plan."""
-
-    def outside(self, pid: int) -> None:
-        """Not in such a plan."""
-
-    def sync(self, what: int) -> None:
-        """Not in such a plan."""
-
-    def console(self, master: int) -> None:
-        """Not in such a plan."""
-
-    def listener(self, number: int) -> None:
-        """Not in such a plan."""
-
-    def ready(self) -> None:
-        """Not in such a plan."""

@@ -44,7 +44,7 @@ class Request:
         self.console = console
 
 
-class Run:
+class Run(nsexec.Host):
     """One run of nsexec: the base of Creation and Execution, and half of what Runner.run calls."""
 
     __slots__ = ("fds", "gate", "peer", "pidfd_peer", "plan", "request", "runner", "warnings")

@@ -10,7 +10,7 @@ from pyoci.plan import ops
 _USER_NAMESPACE = (ops.op("unshare", namespaces=linux.NAMESPACES["user"]), ops.op("sync", sync=ops.SYNC_MAPS))
 
 
-class Helper:
+class Helper(nsexec.Host):
     """The host side of a plan without a container; a subclass answers what its plan asks."""
 
     __slots__ = ("runner",)
@@ -26,24 +26,6 @@ class Helper:
             self.runner.run(self)
         finally:
             self.runner.abort()
-
-    def sync(self, what: int) -> None:
-        """Not in this plan."""
-
-    def forked(self, pid: int) -> None:
-        """Not in this plan."""
-
-    def outside(self, pid: int) -> None:
-        """Not in this plan."""
-
-    def console(self, master: int) -> None:
-        """Not in this plan."""
-
-    def listener(self, number: int) -> None:
-        """Not in this plan."""
-
-    def ready(self) -> None:
-        """Not in this plan."""
 
 
 def user_namespace(uid_map: str, gid_map: str) -> int:

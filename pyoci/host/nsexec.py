@@ -19,28 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Sequence
-    from typing import Protocol
-
-    class Host(Protocol):
-        """What the caller of Runner.run does when nsexec asks.  An exception ends the run."""
-
-        def sync(self, what: int) -> None:
-            """nsexec waits at a sync op: one of ops.SYNC_*."""
-
-        def forked(self, pid: int) -> None:
-            """The process that becomes init (or the exec'ed program) is this one; it waits until this returns."""
-
-        def outside(self, pid: int) -> None:
-            """It cannot enter its v2 cgroup by itself."""
-
-        def console(self, master: int) -> None:
-            """A terminal was made; the descriptor is the callee's from now on."""
-
-        def listener(self, number: int) -> None:
-            """A seccomp profile with a listener is loaded; the process has it open as number, and waits."""
-
-        def ready(self) -> None:
-            """Everything is applied; it goes on to wait for start when this returns."""
 else:
     import _signal
 
@@ -147,6 +125,33 @@ class Message:
         self.kind, self.op, self.value = HEADER.unpack_from(data)
         self.text = data[HEADER.size :].decode("utf-8", "backslashreplace")
         self.fd = fd
+
+
+class Host:
+    """What the caller of Runner.run does when nsexec asks: nothing, but for what a subclass knows to be in its plan.
+
+    An exception ends the run.
+    """
+
+    __slots__ = ()
+
+    def sync(self, what: int) -> None:
+        """nsexec waits at a sync op: one of ops.SYNC_*."""
+
+    def forked(self, pid: int) -> None:
+        """The process that becomes init (or the exec'ed program) is this one; it waits until this returns."""
+
+    def outside(self, pid: int) -> None:
+        """It cannot enter its v2 cgroup by itself."""
+
+    def console(self, master: int) -> None:
+        """A terminal was made; the descriptor is the callee's from now on."""
+
+    def listener(self, number: int) -> None:
+        """A seccomp profile with a listener is loaded; the process has it open as number, and waits."""
+
+    def ready(self) -> None:
+        """Everything is applied; it goes on to wait for start when this returns."""
 
 
 class Runner:

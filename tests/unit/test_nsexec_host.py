@@ -48,7 +48,7 @@ CREATE_PLAN = [
 EXEC_PLAN = [op("lookup", "/bin/sh", ""), op("exec", "sh", "-c", "exit 3", argc=3)]
 
 
-class Host:
+class Host(nsexec.Host):
     """Notes what it is asked."""
 
     def __init__(self) -> None:
