@@ -9,8 +9,8 @@ import sys
 import click
 
 import pyoci
+from pyoci.mydocker import groups, rootless
 from pyoci.mydocker import paths as places
-from pyoci.mydocker import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class Commands(click.Group):
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """None for what is no command."""
+        if cmd_name in groups.MEMBERS:
+            return groups.Nouns(cmd_name, self)
         if cmd_name not in COMMANDS:
             return None
         name, _ = COMMANDS[cmd_name]
@@ -90,7 +92,7 @@ class Commands(click.Group):
             formatter.write_dl([(name, words) for name, (_, words) in sorted(COMMANDS.items()) if name[0] != "_"])
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["--help"]})
+@click.command(cls=Commands, no_args_is_help=True, context_settings={"help_option_names": ["--help"]})
 @click.option("--root", metavar="DIR", help="Keep images and containers here (/var/lib/mydocker)")
 @click.option("--debug", is_flag=True, hidden=True, help="Show tracebacks")
 @click.version_option(pyoci.__version__, "--version", prog_name="mydocker", message="%(prog)s version %(version)s")
@@ -119,7 +121,7 @@ def main(args: Sequence[str]) -> int:
         return error.exit_code
     except click.ClickException as error:
         error.show()
-        return 125
+        return exit_code(error)
     except click.Abort:
         sys.stdout.flush()
         os._exit(130)  # a download may be waiting for its registry, and Python would wait for it
@@ -141,6 +143,15 @@ def main(args: Sequence[str]) -> int:
         say(f"{error.filename or 'the system'}: {error.strerror}")
         return 1
     return status if isinstance(status, int) else 0
+
+
+def exit_code(error: click.ClickException) -> int:
+    """docker's: 1 for too few or too many words and for no command, 125 for options; 0 for none at all."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return 0
+    missing = isinstance(error, click.MissingParameter) and isinstance(error.param, click.Argument)
+    words = ("Missing command", "No such command", "unexpected extra argument")
+    return 1 if missing or any(text in error.message for text in words) else 125
 
 
 def say(text: str) -> None:

@@ -147,7 +147,7 @@ def copy(source: Side, target: Side, *, owner: bool, follow: bool) -> None:
         finally:
             os.close(parent)
     except OSError as error:
-        raise errors.Error(f"cannot copy {source.text}: {error.filename or ''} {error.strerror}") from None
+        raise errors.Error(f"cannot copy {source.text}: {error.strerror}") from None
     finally:
         if into >= 0:
             os.close(into)

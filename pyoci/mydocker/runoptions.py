@@ -66,6 +66,7 @@ _TABLE: tuple[tuple[tuple[str, ...], tuple[str, ...], dict[str, Any], str], ...]
     (("-l", "--label"), (), MANY, "NAME=VALUE"),
     (("--label-file",), (), MANY, "Read labels from a file"),
     (("--pull",), (), {"type": click.Choice(["always", "missing", "never"]), "default": "missing"}, "When to pull"),
+    (("-q", "--quiet"), (), FLAG, "No progress of a pull"),
     (("--platform",), (), {}, "os/architecture of the image"),
     (("--userns",), (), {}, "host, or auto[:size=65536]: ids that no other container has"),
     (("--pid",), (), {}, "host or container:NAME"),

@@ -58,7 +58,7 @@ def make_host(given: dict[str, Any]) -> dict[str, Any]:
     if given["rm"] and given["restart"] != "no":
         raise errors.UsageError("conflicting options: cannot specify both --restart and --rm")
     cpus = given["cpus"] or 0.0
-    if not 0 <= cpus <= (os.cpu_count() or 1):
+    if cpus and not 0.01 <= cpus <= (os.cpu_count() or 1):
         raise errors.UsageError(f"range of CPUs is from 0.01 to {os.cpu_count()}.00, as there are only so many")
     return {
         "auto_remove": given["rm"],
@@ -261,15 +261,21 @@ def _lines(path: str) -> list[str]:
     try:
         with open(path, encoding="utf-8") as file:
             return [line.strip() for line in file if not line.lstrip().startswith("#")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.UsageError(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise errors.UsageError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise errors.UsageError(f"cannot read {path}: it is no UTF-8") from None
+
+
+def lines_of(paths: Sequence[str]) -> list[str]:
+    """--env-file: what is no comment.  Raises errors.UsageError."""
+    return [line for path in paths for line in _lines(path) if line]
 
 
 def _environment(base: Sequence[str], given: dict[str, Any]) -> list[str]:
     """The image's, where a name without a value means nothing; then --env-file and -e, where it means ours."""
     found = dict(entry.split("=", 1) for entry in base if "=" in entry)
-    asked = [line for path in given["env_file"] for line in _lines(path) if line]
-    for entry in (*asked, *given["env"]):
+    for entry in (*lines_of(given["env_file"]), *given["env"]):
         name, equals, value = entry.partition("=")
         if not name or name != name.strip() or "\0" in entry:
             raise errors.UsageError(f"invalid environment variable: {entry}")

@@ -24,7 +24,9 @@ def load(path: str) -> dict[str, Any]:
     """A profile of the user's (--security-opt seccomp=FILE).  Raises errors.UsageError."""
     try:
         return records.read(path)
-    except (FileNotFoundError, records.Broken) as error:
+    except FileNotFoundError:
+        raise errors.UsageError(f"cannot use the seccomp profile {path}: no such file") from None
+    except records.Broken as error:
         raise errors.UsageError(f"cannot use the seccomp profile {path}: {error}") from None
 
 

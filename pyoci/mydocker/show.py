@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 import sys
 
-from pyoci.mydocker import errors
+from pyoci.mydocker import errors, templates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ACTION = re.compile(r"\{\{\s*(.*?)\s*\}\}")
-_FIELD = re.compile(r"(?:(json|upper|lower|println)\s+)?\.([A-Za-z0-9_.]*)")
 _SHORT = 12
 _STEPS = (
     ("year", 365 * 86400, 2 * 365 * 86400),
@@ -93,10 +91,10 @@ def rows(entries: Iterable[Mapping[str, Any]], columns: Mapping[str, str], templ
         wanted = template.removeprefix("table ").replace(r"\t", "\t").split("\t")
         titles = {field: title for title, field in columns.items()}
         headings = [_ACTION.sub(lambda action: _heading(action[1], titles), cell) for cell in wanted]
-        table(headings, [[render(cell, entry) for cell in wanted] for entry in found])
+        table(headings, [[templates.render(cell, entry) for cell in wanted] for entry in found])
     else:
         for entry in found:
-            sys.stdout.write(render(template, entry) + "\n")
+            sys.stdout.write(templates.render(template, entry) + "\n")
 
 
 def _heading(action: str, titles: Mapping[str, str]) -> str:
@@ -116,42 +114,6 @@ def table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 def _plain(text: str) -> str:
     """Names and commands come from images: no control characters."""
     return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def render(template: str, entry: Mapping[str, Any]) -> str:
-    """{{.Field.Of.It}} and {{json .Field}} in a text.  Raises errors.UsageError for what else Go's templates can."""
-    text = template.replace(r"\t", "\t").replace(r"\n", "\n")
-    return _ACTION.sub(lambda action: _value(action[1], entry), text)
-
-
-def _value(action: str, entry: Mapping[str, Any]) -> str:
-    found = _FIELD.fullmatch(action)
-    if not found:
-        raise errors.UsageError(
-            f"the template {{{{{action}}}}} is not supported", hint="{{.Name}} and {{json .Name}} are"
-        )
-    value: Any = entry
-    for name in filter(None, found[2].split(".")):
-        if not isinstance(value, dict) or name not in value:
-            raise errors.UsageError(f"the template asks for .{found[2]}, and there is no {name}", code=1)
-        value = value[name]
-    if found[1] == "json":
-        return json.dumps(value)
-    text = go(value)
-    return {"upper": text.upper(), "lower": text.lower()}.get(found[1] or "", text)
-
-
-def go(value: Any) -> str:
-    """A value as Go prints it."""
-    if value is None:
-        return "<nil>"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{' '.join(map(go, value))}]"
-    if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{go(value[key])}' for key in sorted(value))}]"
-    return str(value)
 
 
 def filters(texts: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:

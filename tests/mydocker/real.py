@@ -36,7 +36,7 @@ class Docker:
         # a namespace lives as long as a process in it
         self.holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
         own = os.readlink("/proc/self/ns/net")
-        harness.until(lambda: os.readlink(f"/proc/{self.holder.pid}/ns/net") != own, "the network namespace")
+        harness.until(lambda: os.readlink(f"/proc/{self.holder.pid}/ns/net") != own, "the network namespace", TIMEOUT)
         self.inside("ip", "link", "set", "lo", "up")
         self.marker = f"--root {places.root} "
 
@@ -73,7 +73,9 @@ class Docker:
     def spawn(self, *args: str, rows: int = 24, columns: int = 80) -> pexpect.spawn[str]:
         """On a terminal of its own."""
         argv = self.argv(*args)
-        return pexpect.spawn(argv[0], argv[1:], dimensions=(rows, columns), timeout=15, encoding="utf-8", echo=False)
+        return pexpect.spawn(
+            argv[0], argv[1:], dimensions=(rows, columns), timeout=TIMEOUT, encoding="utf-8", echo=False
+        )
 
     def inside(self, *args: str, check: bool = True) -> str:
         """A program of the host in the network namespace."""
@@ -81,7 +83,7 @@ class Docker:
         return subprocess.run([*enter, *args], capture_output=True, text=True, check=check, timeout=TIMEOUT).stdout
 
     def get(self, url: str) -> str:
-        """What a web server says, within some seconds."""
+        """What a web server says, once it does."""
         found = ""
 
         def asked() -> bool:
@@ -89,7 +91,7 @@ class Docker:
             found = self.inside("curl", "-s", "--max-time", "2", url, check=False)
             return bool(found)
 
-        harness.until(asked, f"an answer of {url}", 15)
+        harness.until(asked, f"an answer of {url}", TIMEOUT)
         return found.strip()
 
     # -- looking ----------------------------------------------------------------------------------
@@ -109,7 +111,7 @@ class Docker:
         return self.out("logs", *options, name)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
-        harness.until(condition, what, 20)
+        harness.until(condition, what, TIMEOUT)
 
     def conmon(self, name: str) -> int:
         """The pid of a container's monitor."""
@@ -124,9 +126,9 @@ class Docker:
         if ids:
             removing = self.popen("rm", "-f", "-v", *ids, stdout=subprocess.DEVNULL)
             # what `exec -d` left is our child now, and ends its pid namespace only when it is reaped
-            harness.until(lambda: self._reap(removing), "rm -f", 30)
+            harness.until(lambda: self._reap(removing), "rm -f", TIMEOUT)
         left: list[str] = []
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while (left := self.leftovers()) and time.monotonic() < deadline:
             time.sleep(0.05)
         for pid in self.processes():

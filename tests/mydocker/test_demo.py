@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration import harness
-from tests.mydocker.conftest import MAIN
+from tests.mydocker.conftest import MAIN, TIMEOUT
 from tests.mydocker.real import Docker
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_story(places: paths.Paths, tmp_path: Path) -> None:
     try:
         enter = ["nsenter", f"--net=/proc/{docker.holder.pid}/ns/net"]
         done = subprocess.run(
-            [*enter, "sh", str(demo)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+            [*enter, "sh", str(demo)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT
         )
         devices = docker.inside("ip", "-br", "link").splitlines()
     finally:

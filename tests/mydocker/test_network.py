@@ -10,6 +10,7 @@ import pytest
 
 from pyoci.mydocker import ipam, nft, ports
 from pyoci.mydocker.errors import Conflict, UsageError
+from tests.mydocker.conftest import TIMEOUT
 from tests.mydocker.real import Docker
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def test_no_address_twice_and_none_leaked(docker: Docker) -> None:
     run = ["run", "-d", "--network", "small"]
     sleep = ["busybox", "sleep", "600"]
     racing = [docker.popen(*run, "--name", f"c{n}", *sleep, stdout=subprocess.DEVNULL) for n in range(5)]
-    assert [process.wait(60) for process in racing] == [0] * 5
+    assert [process.wait(TIMEOUT) for process in racing] == [0] * 5
     names = [f"c{n}" for n in range(5)]
     found = [docker.inspect(name)["NetworkSettings"]["Networks"]["small"]["IPAddress"] for name in names]
     assert sorted(found) == [f"10.79.0.{n}" for n in range(2, 7)]

@@ -235,6 +235,7 @@ def test_detach_keys() -> None:
     keys = console.Keys(sequence)
     assert keys.feed(b"abc") == (b"abc", False)
     assert keys.feed(b"x\x10") == (b"x", False)
+    keys.since += 1000  # however slow this machine is
     assert keys.timeout()
     assert keys.feed(b"y") == (b"\x10y", False)
     assert keys.feed(b"\x10\x10") == (b"\x10", False)
@@ -242,8 +243,9 @@ def test_detach_keys() -> None:
     assert console.Keys(b"").feed(b"\x10\x11") == (b"\x10\x11", False)
     late = console.Keys(sequence)
     late.feed(b"\x10")
+    late.since += 1000
     assert late.flush() == b""  # not yet
-    late.since -= 1
+    late.since -= 2000
     assert late.flush() == b"\x10"
     with pytest.raises(UsageError):
         console.parse_keys("ctrl-pq")

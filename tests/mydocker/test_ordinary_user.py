@@ -102,7 +102,9 @@ def test_published_port(user: User, tun: None) -> None:
     assert started.code == 0, started.err
     assert "not applied" in started.err  # limits, and it says so
     ask = [*user.enter, "curl", "-s", "--max-time", "2", "http://127.0.0.1:8090/"]
-    harness.until(lambda: subprocess.run(ask, capture_output=True, text=True).stdout == "rootless\n", "an answer", TIMEOUT)
+    harness.until(
+        lambda: subprocess.run(ask, capture_output=True, text=True).stdout == "rootless\n", "an answer", TIMEOUT
+    )
     assert "0.0.0.0:8090->80/tcp" in user("ps").out
     assert user("exec", "web", "cat", "/etc/resolv.conf").out == "nameserver 10.0.2.3\n"
     assert user("stop", "-t", "0", "web").code == 0

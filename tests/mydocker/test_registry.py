@@ -73,7 +73,7 @@ class Server:
         (top / "config.yml").write_text("\n".join(lines))
         self.log = (top / "log").open("wb")
         self.process = subprocess.Popen([program, "serve", str(top / "config.yml")], stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 break

@@ -7,7 +7,7 @@ import json
 import click
 
 import pyoci
-from pyoci.mydocker import cli, containers, errors, images, inspection, networks, options, show
+from pyoci.mydocker import cli, containers, errors, images, inspection, networks, options, templates
 from pyoci.mydocker.commands import network, volume
 from pyoci.mydocker.volumes import Volumes
 
@@ -40,7 +40,7 @@ def command(names: tuple[str, ...], template: str, size: bool, kind: str | None)
         print(json.dumps(found))
     else:
         for entry in found:
-            print(show.render(template, entry))
+            print(templates.render(template, entry))
     return status
 
 

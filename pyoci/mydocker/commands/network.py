@@ -7,7 +7,7 @@ import json
 import click
 
 import pyoci
-from pyoci.mydocker import cli, containers, errors, networks, options, runspec, show
+from pyoci.mydocker import cli, containers, errors, networks, options, runspec, show, templates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,13 +89,17 @@ def ls(quiet: bool, no_trunc: bool, filters: tuple[str, ...], template: str) -> 
 
 
 @command.command("rm")
+@options.option("-f", "--force", is_flag=True, help="Also when it is not there")
 @click.argument("names", nargs=-1, required=True)
-def rm(names: tuple[str, ...]) -> int:
+def rm(names: tuple[str, ...], force: bool) -> int:
     """Remove networks that nobody uses."""
     status = 0
     for name in names:
         try:
             click.echo(_nets().remove(name))
+        except errors.NotFound as error:
+            cli.say(str(error))
+            status = status if force else 1
         except pyoci.Error as error:
             cli.say(str(error))
             status = 1
@@ -116,7 +120,7 @@ def inspect(names: tuple[str, ...], template: str) -> int:
             status = 1
     if template:
         for entry in found:
-            click.echo(show.render(template, entry))
+            click.echo(templates.render(template, entry))
     else:
         click.echo(json.dumps(found, indent=4))
     return status

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyoci.mydocker.observed import State
 
 _FILTERS = ("id", "name", "status", "exited", "label", "ancestor", "network", "volume")
+_STATES = ("created", "running", "paused", "restarting", "exited", "dead")
 _COLUMNS = {
     "CONTAINER ID": "ID",
     "IMAGE": "Image",
@@ -44,6 +45,9 @@ def command(
 ) -> None:
     """List containers."""
     wanted = show.filters(filters, _FILTERS)
+    for text in wanted.get("status", []):
+        if text not in _STATES:
+            raise errors.UsageError(f"invalid filter status={text}", hint=f"there are {', '.join(_STATES)}")
     found = [(container, container.state()) for container in containers.list(cli.paths())]
     for container, _ in found:
         if container.problem:

@@ -26,6 +26,7 @@ from pyoci.mydocker import (
     runoptions,
     runspec,
 )
+from pyoci.mydocker.reference import Reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,12 +111,18 @@ def _make(given: dict[str, Any], reference: str, command: tuple[str, ...], detac
 
 
 def _image(paths: Any, reference: str, given: dict[str, Any]) -> Image:
-    from pyoci.mydocker import progress
+    from pyoci.mydocker import busybox, progress
 
+    store, platform, policy = images.Store(paths), given["platform"] or "", given["pull"]
+    if policy == "missing" and not busybox.is_meant(reference):
+        try:
+            return store.ensure(reference, policy="never", platform=platform)
+        except errors.NotFound:
+            sys.stderr.write(f"Unable to find image '{Reference.parse(reference)}' locally\n")
     # what it tells goes to stdout, which is the container's here: it is for a person who looks, or not at all
-    with progress.watcher(quiet=not sys.stdout.isatty()) or contextlib.nullcontext() as shown:
-        store, platform = images.Store(paths), given["platform"] or ""
-        return store.ensure(reference, policy=given["pull"], platform=platform, progress=shown)
+    quiet = given["quiet"] or not sys.stdout.isatty()
+    with progress.watcher(quiet=quiet) or contextlib.nullcontext() as shown:
+        return store.ensure(reference, policy=policy, platform=platform, progress=shown)
 
 
 def _dry_run(paths: Any, record: dict[str, Any], given: dict[str, Any], image: Image) -> None:

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from pyoci.mydocker import cli, console, containers, errors, execute, foreground, options
+from pyoci.mydocker import cli, console, containers, errors, execute, foreground, options, runspec
 
 
 @options.command("exec", stops_at_image=True)
@@ -14,6 +14,7 @@ from pyoci.mydocker import cli, console, containers, errors, execute, foreground
 @options.option("-t", "--tty", is_flag=True, help="Give it a terminal")
 @options.option("-d", "--detach", is_flag=True, help="Do not stay")
 @options.option("-e", "--env", multiple=True, help="NAME=VALUE, or NAME as it is here")
+@options.option("--env-file", multiple=True, help="Read variables from a file")
 @options.option("-u", "--user", default="", help="USER[:GROUP], names or numbers")
 @options.option("-w", "--workdir", default="", help="Directory to start in")
 @options.option("--privileged", is_flag=True, help="With all capabilities")
@@ -27,6 +28,7 @@ def command_exec(
     tty: bool,
     detach: bool,
     env: tuple[str, ...],
+    env_file: tuple[str, ...],
     user: str,
     workdir: str,
     privileged: bool,
@@ -41,7 +43,7 @@ def command_exec(
     wanted = execute.Wanted(args)
     wanted.env = [
         entry if "=" in entry else f"{entry}={os.environ[entry]}"
-        for entry in env
+        for entry in (*runspec.lines_of(env_file), *env)
         if "=" in entry or entry in os.environ
     ]
     wanted.user, wanted.cwd = user, workdir

@@ -20,7 +20,7 @@ def command(template: str) -> None:
         "OsArch": f"linux/{os.uname().machine}",
     }
     if template:
-        show.rows([found], {}, template)
+        show.rows([{**found, "Client": found, "Server": found}], {}, template)  # there is no server: it is all one
         return
     for key, value in found.items():
         print(f"{key}: {value}")

@@ -7,7 +7,7 @@ import json
 import click
 
 import pyoci
-from pyoci.mydocker import cli, errors, options, show, users_of
+from pyoci.mydocker import cli, errors, options, show, templates, users_of
 from pyoci.mydocker.volumes import Volume, Volumes
 
 TYPE_CHECKING = False
@@ -108,7 +108,7 @@ def inspect(names: tuple[str, ...], template: str) -> None:
         print(json.dumps(found, indent=4))
         return
     for entry in found:
-        print(show.render(template, entry))
+        print(templates.render(template, entry))
 
 
 @command.command("prune")
