@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-_DEATH = 10.0  # seconds that a process is given to die of SIGKILL
+_PATIENCE = (0.1, 0.4, 0.5, 1.0, 2.0, 2.0, 4.0)  # seconds that a process is given to die of SIGKILL
 
 
 def oci_state(record: dict[str, Any], status: str, pid: int = 0) -> dict[str, Any]:
@@ -121,14 +121,18 @@ def _record(
 
 def _end(directory: states.Directory, record: dict[str, Any], init: Process) -> None:
     """Kill init, and wait until it has ended; reap it when it is our child."""
-    if init.signal(_signal.SIGKILL) and record["cgroup"]:
-        from pyoci.host import cgroup
+    killed = init.signal(_signal.SIGKILL) and record["cgroup"]
+    for seconds in _PATIENCE:
+        if killed:  # a process that is frozen does not die, and as long as some live they may freeze each other
+            from pyoci.host import cgroup
 
-        cgroup.thaw(record["cgroup"])  # a process that is frozen does not die
-    try:
-        init.wait(_DEATH)
-    except TimeoutError:
-        raise errors.WrongState(f"container {directory.id} does not end: process {init.pid} ignores SIGKILL") from None
+            cgroup.thaw_all(record["cgroup"])
+        try:
+            init.wait(seconds)
+            return
+        except TimeoutError:
+            continue
+    raise errors.WrongState(f"container {directory.id} does not end: process {init.pid} ignores SIGKILL")
 
 
 def _destroy(directory: states.Directory, record: dict[str, Any], warnings: list[str]) -> None:

@@ -95,7 +95,9 @@ def kill(record: Record, signum: int) -> None:
             _stop_forks(record)
         _signal_all(record, signum)
     finally:
-        if not was_frozen or signum == SIGKILL:
+        if signum == SIGKILL:
+            thaw_all(record)
+        elif not was_frozen:
             thaw(record)
 
 
@@ -137,6 +139,18 @@ def thaw(record: Record) -> None:
     except OSError as error:
         if error.errno not in cgroupfs.GONE:
             raise cgroupfs.failed(f"thaw cgroup {tree(record)}", error) from None
+
+
+def thaw_all(record: Record) -> None:
+    """Thaw it, and with version 1 what a container with a writable cgroup mount has frozen below it: there a frozen
+    process does not die of SIGKILL.  Raises errors.SetupError."""
+    thaw(record)
+    top = plan_cgroup.freezer(record).rpartition("/")[0] if record["version"] == 1 else ""
+    for fd, name in cgroupfs.walk(top) if top else ():
+        try:
+            cgroupfs.write(f"{name}/freezer.state", "THAWED", fd)
+        except OSError:  # it went meanwhile
+            continue
 
 
 def oom_killed(record: Record) -> bool:

@@ -25,9 +25,9 @@ def read(file: str, dir_fd: int | None = None) -> bytes:
         kernel.close(fd)
 
 
-def write(file: str, value: str) -> None:
+def write(file: str, value: str, dir_fd: int | None = None) -> None:
     """Write a value with one write(2); never creates a file.  Raises OSError."""
-    fd = kernel.open(file, kernel.O_WRONLY | kernel.O_CLOEXEC)
+    fd = kernel.open(file, kernel.O_WRONLY | kernel.O_CLOEXEC, dir_fd=dir_fd)
     try:
         kernel.write(fd, value.encode("utf-8", "surrogateescape"))
     finally:

@@ -418,6 +418,12 @@ TEETH = (
     ),
     tooth(
         "22",
+        "what a container has frozen is thawed",
+        "security/test_ending.py::test_a_container_that_freezes_itself",
+        ("pyoci/host/cgroup.py", "for fd, name in cgroupfs.walk(top) if top else ():", "for fd, name in ():"),
+    ),
+    tooth(
+        "22",
         "what a failed create made is undone",
         "security/test_degraded.py::test_no_user_namespaces security/test_faults.py::test_each_call_fails_once",
         ("pyoci/container_create.py", "            remove(self.directory, self.record)\n", ""),

@@ -11,12 +11,15 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.integration.harness import PROJECT, RUNTIME, TIMEOUT, Box, cgroups, pyoci_only, remove_cgroups
 from tests.security.conftest import rounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pyoci_only("it is compared with pyoci")
 
@@ -231,6 +234,98 @@ def test_several_changes(box: Box, base: dict[str, Any]) -> None:
                 apply(config, change)
         except (KeyError, AttributeError, TypeError):
             continue  # one took the place of the other
+        found += unexplained(box, config, changes)
+    assert not found, "\n".join(found)
+
+
+# -- values made up -------------------------------------------------------------------------
+
+CAPS = ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW", "CAP_SETUID", "CAP_SYS_ADMIN", "CAP_MKNOD", "CAP_BPF"]
+IDS = [0, 1, 5, 1000, 65534, 4294967294]
+FLAGS = ["ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "noatime", "relatime", "strictatime",
+         "nodiratime", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable"]  # fmt: skip
+PLACES = [
+    "/etc",
+    "/etc/passwd",
+    "/nowhere",
+    "/tmp",
+    "/proc/kcore",
+    "/proc/sys/kernel",
+    "/sys",
+    "/dev/null",
+    "/bin/../etc",
+]
+SYSCTLS = ["kernel.msgmnb", "kernel.sem", "kernel.shm_rmid_forced", "net.ipv4.ip_default_ttl", "net.core.somaxconn",
+           "fs.mqueue.msg_max", "kernel.domainname", "kernel.pid_max", "net.ipv4.conf.lo.forwarding"]  # fmt: skip
+
+
+def some(chance: random.Random, values: list[Any], most: int = 3) -> list[Any]:
+    return chance.sample(values, chance.randint(0, min(most, len(values))))
+
+
+def generated(chance: random.Random) -> Change:
+    """A change that nobody thought of."""
+    pick, number = chance.choice, chance.randint
+    made: list[Callable[[], Change]] = [
+        lambda: ("/process/user", {"uid": pick(IDS), "gid": pick(IDS), "additionalGids": some(chance, IDS)}),
+        lambda: ("/process/user", {"uid": pick(IDS), "gid": 0, "umask": number(0, 511)}),
+        lambda: (
+            "/process/capabilities",
+            {name: some(chance, CAPS, 7) for name in ("bounding", "effective", "permitted", "inheritable", "ambient")},
+        ),
+        lambda: (
+            "/process/rlimits",
+            [
+                {"type": f"RLIMIT_{name}", "soft": (low := number(64, 1 << 20)), "hard": low + number(0, 2)}
+                for name in some(chance, ["NOFILE", "CORE", "FSIZE", "STACK", "NPROC", "MEMLOCK", "AS"])
+            ],
+        ),
+        lambda: ("/process/env", some(chance, ["A=b", "A=c", "HOME=/x", "PATH=/bin:/usr", "E=", "X Y=z", "é=ü"], 7)),
+        lambda: ("/process/cwd", pick(["/", "/etc", "/tmp/a/b", "/proc", "/root/../etc", "/bin/sh/x", "//tmp/"])),
+        lambda: ("/process/oomScoreAdj", pick([-1000, -1, 0, 1000, 1001])),
+        lambda: ("/process/noNewPrivileges", pick([True, False])),
+        lambda: ("/hostname", pick(["a", "a.b", "UPPER", "-x", "ü", "", "x" * 64])),
+        lambda: ("/root/readonly", pick([True, False])),
+        lambda: (
+            "/mounts/+",
+            {"destination": pick(["/t", "/tmp/x/y", "/etc", "/t/../u"]), "type": "tmpfs", "source": "tmpfs",
+             "options": some(chance, FLAGS) + some(chance, ["size=64k", "mode=1777", "mode=0", "nr_inodes=9"])},
+        ),
+        lambda: (
+            "/mounts/+",
+            {"destination": pick(["/b", "/b/c", "/etc/file"]), "type": pick(["bind", "none", ""]),
+             "source": pick(["/etc", "/etc/passwd"]), "options": [pick(["bind", "rbind"]), *some(chance, FLAGS)]},
+        ),
+        lambda: ("/linux/maskedPaths", some(chance, PLACES)),
+        lambda: ("/linux/readonlyPaths", some(chance, PLACES)),
+        lambda: ("/linux/sysctl", {name: pick(["1", "100", "", "x"]) for name in some(chance, SYSCTLS, 2)}),
+        lambda: (
+            "/linux/devices",
+            [{"path": pick(["/dev/x", "/dev/sub/x", "/y", "/dev/null"]), "type": pick("cbup"), "major": number(1, 10),
+              "minor": number(0, 9), "fileMode": number(0, 511), "uid": pick(IDS), "gid": pick(IDS)}],
+        ),
+        lambda: ("/linux/rootfsPropagation", pick(["private", "slave", "rslave", "shared", "rshared", "unbindable"])),
+        lambda: (
+            "/linux/namespaces",
+            [{"type": kind} for kind in ("mount", *some(chance, ["pid", "ipc", "uts", "network", "cgroup"], 5))],
+        ),
+        lambda: ("/linux/personality", {"domain": pick(["LINUX", "LINUX32", "linux"])}),
+        lambda: ("/linux/resources/pids", {"limit": pick([-1, 0, 1, 64])}),
+    ]  # fmt: skip
+    return pick(made)()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not OTHERS, reason="neither runc nor crun is here")
+def test_generated_configs(box: Box, base: dict[str, Any]) -> None:
+    """Up to three changes with values made up; PYOCI_SEED= gives others."""
+    chance = random.Random(int(os.environ.get("PYOCI_SEED", "1")))
+    found: list[str] = []
+    for _ in range(rounds(0, 300)):
+        changes = [generated(chance) for _ in range(chance.randint(1, 3))]
+        config = copy.deepcopy(base)
+        for change in changes:
+            apply(config, change)
         found += unexplained(box, config, changes)
     assert not found, "\n".join(found)
 
