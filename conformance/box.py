@@ -481,14 +481,20 @@ class Box:
         self.refused(what)
         self.config = before
 
-    def skip_or_plan(self, reason: str, *parts: str) -> NoReturn:
-        """This machine cannot show it: look for parts, in this order, in what the runtime's `plan` verb prints."""
-        if parts and self.suite.knows("plan", "--id"):
+    def skip_or_plan(self, reason: str, *parts: str, assume: str = "") -> NoReturn:
+        """This machine cannot show it: look for parts, in this order, in what the runtime's `plan` verb prints.
+
+        assume: what the plan is to take this host to have.
+        """
+        options = ["--id", self.id, *(["--assume", assume] if assume else [])]
+        if parts and all(self.suite.knows("plan", option) for option in options[::2]):
             self.write()
-            shown = self.suite.command("plan", "--id", self.id, str(self.bundle))
-            if shown.code != 0:
-                fail(f"the plan is refused: {shown.err.strip()[-300:]}")
-            plan = re.sub(r"\s+", " ", shown.out)
+            plan = ""
+            for form in ([], ["--json"]):  # in words, and with every value
+                shown = self.suite.command("plan", *options, *form, str(self.bundle))
+                if shown.code != 0:
+                    fail(f"the plan is refused: {shown.err.strip()[-300:]}")
+                plan += re.sub(r"\s+", " ", shown.out)
             for part in parts:  # in this order
                 has(plan, part, "the plan")
                 plan = plan.partition(part)[2]

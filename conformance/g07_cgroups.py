@@ -366,8 +366,12 @@ def weight_device(box: Box) -> None:
     major, minor = map(int, device.split(":"))
     box.resources["blockIO"] = {"weightDevice": [{"major": major, "minor": minor, "weight": 300}]}
     if why:
-        reason = "there is no bfq, and io.cost.qos is off" if file == "io.weight" else "the device's scheduler is not bfq"
-        box.skip_or_plan(f"{why} ({reason})", f"{'bfq.weight' if machine.unified() else 'weight_device'} to {device} 300")
+        reason = (
+            "there is no bfq, and io.cost.qos is off" if file == "io.weight" else "the device's scheduler is not bfq"
+        )
+        box.skip_or_plan(
+            f"{why} ({reason})", f"{'bfq.weight' if machine.unified() else 'weight_device'} to {device} 300"
+        )
     box.create()
     found = box.cgroup_file(controller, file)
     holds(any(line.split()[0] == device for line in found.splitlines()), f"{file}: {found!r}")

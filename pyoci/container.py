@@ -523,10 +523,11 @@ def make_plan(
     no_pivot: bool = False,
     no_new_keyring: bool = False,
     cgroup_manager: str = "cgroupfs",
+    assume: Sequence[str] = (),
 ) -> Plan:
     """What create() would do with a bundle on this machine, without doing it; the arguments are those of create.
 
-    Raises errors.InvalidConfig.
+    assume: "apparmor", "selinux": as if this machine had it.  Raises errors.InvalidConfig, errors.UsageError.
     """
     from pyoci import container_create, spec
     from pyoci.host import facts
@@ -540,6 +541,10 @@ def make_plan(
     request.cgroup_manager = cgroup_manager
     source = container_create.read_bundle(bundle, config, config_path)
     machine = facts.read(cgroup_manager)
+    for name in assume:
+        if name not in ("apparmor", "selinux"):
+            raise errors.UsageError(f"{name!r} cannot be assumed", hint="apparmor or selinux")
+        setattr(machine, name, True)
     options = container_create.plan_options(request, source, machine.arch)
     options.seccomp = None  # what it compiles is not kept: nothing is changed
     return make(source.config, machine, options)

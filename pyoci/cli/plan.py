@@ -15,6 +15,7 @@ OPTIONS = (
     options.NO_PIVOT,
     options.NO_NEW_KEYRING,
     options.PRESERVE_FDS,
+    Option("assume", "plan as on a host with it: apparmor or selinux, or both with a comma", "NAME"),
 )
 HELP = """\
 BUNDLE is a directory with a config.json (default: the current directory).  Nothing is made or changed.
@@ -33,6 +34,7 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
         no_pivot=opts.flag("no-pivot"),
         no_new_keyring=opts.flag("no-new-keyring"),
         cgroup_manager=common.manager(given),
+        assume=opts.text("assume").split(",") if opts.text("assume") else (),
     )
     cli.write(json.dumps(text.as_dict(plan), indent=2) + "\n" if opts.flag("json") else text.render(plan))
     return 0

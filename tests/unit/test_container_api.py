@@ -477,3 +477,14 @@ def test_make_plan(tmp_path: Path) -> None:
     assert plan.ops[-1].name == "exec"
     assert plan.rootfs == str(tmp_path / "rootfs")
     assert [entry.name for entry in tmp_path.iterdir()] == ["rootfs"]
+
+
+def test_make_plan_as_on_another_host(tmp_path: Path) -> None:
+    """P14 P08: what this host lacks is assumed; nothing else can be."""
+    config = spec.default()
+    config["process"]["selinuxLabel"] = "u:r:t:s0"
+    wanted: dict[str, Any] = {"config": config, "bundle": str(tmp_path), "cgroup_manager": "disabled"}
+    plan = container.make_plan(**wanted, assume=["selinux"])
+    assert [op.string("value") for op in plan.ops if op.name == "label"][-1] == b"u:r:t:s0"
+    with pytest.raises(errors.UsageError, match="'root' cannot be assumed"):
+        container.make_plan(**wanted, assume=["root"])
