@@ -481,6 +481,8 @@ def test_make_plan(tmp_path: Path) -> None:
 
 def test_make_plan_as_on_another_host(tmp_path: Path) -> None:
     """P14 P08: what this host lacks is assumed; nothing else can be."""
+    from pyoci import spec
+
     config = spec.default()
     config["process"]["selinuxLabel"] = "u:r:t:s0"
     wanted: dict[str, Any] = {"config": config, "bundle": str(tmp_path), "cgroup_manager": "disabled"}
