@@ -51,8 +51,16 @@ class Request(shared.Request):
 def read_bundle(bundle: str | None, config: dict[str, Any] | None, config_path: str | None) -> bundles.Bundle:
     """The bundle that create and make_plan were given.  Raises errors.InvalidConfig."""
     if config is not None:
-        return bundles.from_config(config, bundle or ".")
-    return bundles.load(bundle or ".", config_path)
+        made = bundles.from_config(config, bundle or ".")
+    else:
+        made = bundles.load(bundle or ".", config_path)
+    if kernel.geteuid() and all(
+        one["type"] != "user" for one in (made.config.get("linux") or {}).get("namespaces", ())
+    ):
+        from pyoci.host import subids
+
+        subids.complete(made)
+    return made
 
 
 def create(request: Request, bundle: bundles.Bundle) -> Creation:
@@ -305,10 +313,11 @@ class Creation(shared.Run):
 
     def _blame_memory(self, error: BaseException) -> None:
         """The limit of memory is the config's to mend: so where, and why, when the kernel has killed init for it."""
-        if isinstance(error, errors.SetupError) and "killed by signal 9" in error.message and self.record["cgroup"]:
-            if cgroup.oom_killed(self.record["cgroup"]):
-                error.message = "the container ran out of memory while it was made: its limit of memory is too low"
-                error.where = "/linux/resources/memory/limit"
+        if not isinstance(error, errors.SetupError) or "killed by signal 9" not in error.message:
+            return
+        if self.record["cgroup"] and cgroup.oom_killed(self.record["cgroup"]):
+            error.message = "the container ran out of memory while it was made: its limit of memory is too low"
+            error.where = "/linux/resources/memory/limit"
 
     def _give_back(self, error: BaseException) -> None:
         """The network devices of the host, while there is a namespace to take them from."""

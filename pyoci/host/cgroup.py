@@ -116,7 +116,8 @@ def freeze(record: Record) -> None:
     """Stop every process of the cgroup.  Raises errors.SetupError; then nothing stays frozen."""
     file = plan_cgroup.freezer(record)
     if not file:
-        raise errors.SetupError("the container has no cgroup that can be frozen", hint="mount the freezer controller")
+        hint = "mount the freezer controller" if record.get("dirs") else "there have to be rights to make one"
+        raise errors.SetupError("the container has no cgroup that can be frozen", hint=hint)
     try:
         if record["version"] == 2:
             cgroupfs.write(file, "1")

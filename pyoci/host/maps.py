@@ -56,18 +56,27 @@ def _write(pid: int, name: str, text: str) -> None:
         ) from None
 
 
+def helper_path(program: str) -> str:
+    """Where newuidmap or newgidmap is, or ""."""
+    for directory in _DIRECTORIES:
+        try:
+            kernel.stat(f"{directory}/{program}")
+        except OSError:
+            continue
+        return f"{directory}/{program}"
+    return ""
+
+
 def _helper(program: str, pid: int, lines: str) -> None:
     if not lines:
         return
     from pyoci.host import child
 
     name = program[3:6] + "_map"
-    for directory in _DIRECTORIES:
-        path = f"{directory}/{program}"
+    path = helper_path(program)
+    if path:
         try:
             result = child.run(path, [program, str(pid), *lines.split()], {"PATH": "/usr/bin:/bin"})
-        except FileNotFoundError:
-            continue
         except OSError as error:
             raise errors.SetupError(f"run {path}: {errors.errno_text(error.errno or 0)}", where=_where(name)) from None
         if result.status:

@@ -221,7 +221,7 @@ class Process:
 def signal_number(signal: int | str) -> int:
     """A signal by number, numeral or name: 9, "9", "KILL", "SIGKILL", "sigkill", "RTMIN+3", "RTMAX-1".
 
-    Raises errors.UsageError for what is no signal.  See signal(7); 0 sends nothing, and only tells whether it could be sent.
+    Raises errors.UsageError for what is no signal.  See signal(7); 0 sends nothing: it tells whether one could be sent.
     """
     from pyoci import linux
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import RUNTIME, Box, Result, need_reachable, wait_for
+from tests.integration.harness import MS_BIND, RUNTIME, Box, Result, mount, need_reachable, pyoci_only, umount, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 UID = 54321  # of nobody in particular
+NAME = "pyoci-nobody"
 DROP = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"]
 
 
@@ -122,15 +123,47 @@ def test_user_cannot_map_what_is_not_his(user: User) -> None:
     assert "Traceback" not in result.err
 
 
+def without_a_user_namespace(user: User) -> None:
+    user.box.no_namespace("user")
+    del user.box.linux["uidMappings"], user.box.linux["gidMappings"]
+    user.devpts()["options"].append("gid=5")
+
+
+@pyoci_only("runc: an error that says so")
 def test_user_without_a_user_namespace(user: User) -> None:
-    """N08: an ordinary user needs one: an error that says so."""
+    """N08: an ordinary user gets one, with his own id alone when he has no others; exec is in it too."""
+    without_a_user_namespace(user)
     box = user.box
-    box.no_namespace("user")
-    del box.linux["uidMappings"], box.linux["gidMappings"]
+    box.args("sleep", "100")
     box.write()
-    result = user.rt("create", "--bundle", str(box.bundle), box.id, check=False, out=box.stdout)
-    assert result.code == 1
-    assert "user" in result.err
+    user.rt("run", "--detach", "--bundle", str(box.bundle), box.id, out=box.stdout)
+    shown = user.rt("exec", box.id, "sh", "-c", "id -u; cat /proc/self/uid_map; ls -d /dev/pts/ptmx").out
+    assert shown.split() == ["0", "0", str(UID), "1", "/dev/pts/ptmx"]
+
+
+@pyoci_only("runc: an error that says so")
+@pytest.mark.skipif(not shutil.which("newuidmap"), reason="needs uidmap")
+def test_user_with_subordinate_ids(user: User) -> None:
+    """The user of the process is the caller outside, the others are his subordinate ids."""
+    without_a_user_namespace(user)
+    box = user.box
+    box.process["user"] = {"uid": 7, "gid": 0}
+    lines = {
+        "passwd": f"{NAME}:x:{UID}:{UID}::/:/bin/sh",
+        "subuid": f"{NAME}:700000:65536",
+        "subgid": f"{UID}:800000:65536",
+    }
+    for name, line in lines.items():
+        own = box.bundle / name
+        own.write_text(f"{Path('/etc', name).read_text() if name == 'passwd' else ''}{line}\n")
+        mount(str(own), f"/etc/{name}", flags=MS_BIND)
+    try:
+        shown = user.run("sh", "-c", "id -u; cat /proc/self/uid_map /proc/self/gid_map")
+    finally:
+        for name in lines:
+            umount(f"/etc/{name}")
+    uids = ["0", "700000", "7", "7", str(UID), "1", "8", "700007", "65529"]
+    assert shown.split() == ["7", *uids, "0", str(UID), "1", "1", "800000", "65536"]
 
 
 def test_groups_in_a_user_namespace_that_denies_them(fake_root: User) -> None:
