@@ -40,13 +40,15 @@ def checkpoint(
     if status not in ("running", "paused"):
         raise errors.WrongState(f"Container cannot be checkpointed in {status} state")
     path = criu.find(program)
+    config = shared.record_config(directory)
+    plan = plan_of(config, record)
+    # in its user namespace criu asks for images that are not there; the files are root's alone in any case
+    mode = 0o711 if "user" in plan.namespaces else 0o700
     for name in (wanted.images, wanted.work):
-        criu.directory(name)
+        criu.directory(name, mode)
     if pre:
         criu.require_dirty_tracking(path)
     wanted.config = wanted.config or criu.config(record["annotations"])
-    config = shared.record_config(directory)
-    plan = plan_of(config, record)
     binds, devices = bound(plan, init.pid), covered(init.pid)
     freezer = os.path.dirname(plan_cgroup.freezer(record["cgroup"])) if record["cgroup"] else ""
     stdio = outside(init.pid)

@@ -63,11 +63,21 @@ def create(plan: CgroupPlan) -> None:
                 hint = NO_RIGHT if error.errno in REFUSED else ""
                 raise cgroupfs.failed(f"make cgroup {directory}", error, plan_cgroup.PATH_WHERE, hint) from None
             _leave_out(plan, directory)
+    if plan.version == 2 and plan.dirs and _is_stopped(plan.dirs[""]):
+        raise _unfit(f"cgroup {plan.dirs['']} is below one that is frozen")  # init would be born and never run
     if plan.program and plan.dirs:
         from pyoci.host import bpf  # ctypes: only where v2 needs it
 
         bpf.attach_device_program(plan.dirs[""], plan.program)
     apply([write for write in plan.writes if not write.late])
+
+
+def _is_stopped(directory: str) -> bool:
+    """Whether a v2 cgroup is frozen, by itself or by one above it."""
+    try:
+        return b"frozen 1" in cgroupfs.read(f"{directory}/cgroup.events")
+    except OSError:  # the root of the tree has no such file
+        return False
 
 
 def delegate(directory: str, uid: int, listed: str = DELEGATE) -> None:

@@ -45,11 +45,11 @@ def config(annotations: dict[str, str]) -> str:
     return next((file for file in CONFIGS if os.path.exists(file)), "")
 
 
-def directory(path: str) -> str:
-    """An absolute directory for criu, made when it is missing.  Raises errors.SetupError."""
+def directory(path: str, mode: int = 0o700) -> str:
+    """An absolute directory for criu, made with that mode when it is missing.  Raises errors.SetupError."""
     path = os.path.abspath(path)
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        os.makedirs(path, mode=mode, exist_ok=True)
     except OSError as error:
         text = errors.errno_text(error.errno or 0)
         raise errors.SetupError(f"make {path}: {text}", errno=error.errno or 0) from None

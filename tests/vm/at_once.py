@@ -1,4 +1,4 @@
-"""A pytest plugin for the inside: why a test failed is said when it fails, so that it is known when the deadline comes."""
+"""A pytest plugin for the inside: why a test failed is said at once, so that it is known when the deadline comes."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ LEFT_OUT = {"rootfs", ".hypothesis", "results", ".pytest_cache"}
 def main(argv: list[str]) -> int:
     """See the module; the exit status."""
     what, rest = (argv[0], argv[1:]) if argv else ("test", [])
-    image = Path(subprocess.run([HERE / "build"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
+    image = _image()
     _compile_probes()
     scratch = BUILD / f"run.{os.getpid()}"
     scratch.mkdir(parents=True)
@@ -68,6 +68,17 @@ def main(argv: list[str]) -> int:
         return _run(command, scratch / "results.img", echo=what == "command")
     finally:
         shutil.rmtree(scratch)
+
+
+def _image() -> Path:
+    """Where kernel, initramfs and root disk are; built when they are not.  Ends the program when that fails."""
+    try:
+        done = subprocess.run([HERE / "build"], stdout=subprocess.PIPE, text=True, timeout=DEADLINE, check=False)
+    except subprocess.TimeoutExpired:
+        sys.exit(f"the image of the virtual machine was not built within {DEADLINE:.0f} s")
+    if done.returncode:
+        sys.exit(f"the image of the virtual machine could not be built: tests/vm/build: exit status {done.returncode}")
+    return Path(done.stdout.strip())
 
 
 def qemu(image: Path, scratch: Path, service: str) -> list[str]:

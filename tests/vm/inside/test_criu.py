@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -333,9 +334,9 @@ def test_terminal_in_the_foreground(box: Box) -> None:
 
 
 @pytest.fixture
-def podman(boxes: Callable[[], Box]) -> Iterator[Callable[..., str]]:
-    """podman of root with pyoci, in a storage of its own."""
-    place = boxes().bundle / "podman"
+def podman(box: Box) -> Iterator[Callable[..., str]]:
+    """podman of root with pyoci, in a storage of its own (of a short name: podman wants that)."""
+    place = Path(tempfile.mkdtemp(prefix="pyoci-"))
 
     def call(*args: str) -> str:
         options = [

@@ -74,6 +74,13 @@ def test_weights_of_bfq(box: Box) -> None:
     assert values(box, "io.bfq.weight")["io.bfq.weight"].splitlines() == ["default 500", f"{DISK} 30"]
 
 
+def test_weight_of_one_disk(box: Box) -> None:
+    """C14: without bfq the kernel's own weights, converted."""
+    resources(box, blockIO={"weightDevice": [{"major": MAJOR, "minor": MINOR, "weight": 500}]})
+    box.create()
+    assert f"{DISK} 4950" in values(box, "io.weight")["io.weight"].splitlines()
+
+
 def test_huge_pages(box: Box) -> None:
     """C17: reservations and faults are both limited."""
     resources(box, hugepageLimits=[{"pageSize": "2MB", "limit": 2 * MIB}])
@@ -259,6 +266,25 @@ def test_threaded_parent(box: Box, parent: Path) -> None:
     assert result.code == 1
     assert "operation not supported" in result.error.lower()
     assert not (parent / "inner").exists()
+
+
+def test_frozen_parent(box: Box, parent: Path) -> None:
+    """C02: nothing can be done in there; that is said, in place of waiting for ever."""
+    (parent / "cgroup.freeze").write_text("1")
+    result = box.create(check=False)
+    assert result.code == 1
+    assert "frozen" in result.error
+    assert "/linux/cgroupsPath" in result.error
+    assert not (parent / "inner").exists()
+
+
+def test_manager_disabled(box: Box) -> None:
+    """C03: it stays in the cgroup of who called."""
+    own = Path("/proc/self/cgroup").read_text().strip()
+    box.args("cat", "/proc/self/cgroup")
+    box.write()
+    argv = ("--cgroup-manager", "disabled", "run", "--bundle", str(box.bundle), box.id)
+    assert box.rt(*argv).out.strip() == own
 
 
 def test_exec_goes_where_init_went(box: Box) -> None:

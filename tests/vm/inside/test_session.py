@@ -76,6 +76,7 @@ def test_scope_of_the_users_systemd(user: MakeUser) -> None:
     assert someone.rt("resume", someone.box.id).code == 0
     assert someone.rt("update", "--memory", str(32 * MIB), someone.box.id).code == 0
     assert read(directory, "memory.max") == str(32 * MIB)
+    assert shown(unit, "MemoryMax", user="tester") == {"MemoryMax": str(32 * MIB)}
     someone.delete()
     assert not directory.exists()
     assert shown(unit, "ActiveState", user="tester") == {"ActiveState": "inactive"}
