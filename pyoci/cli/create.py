@@ -9,7 +9,8 @@ OPTIONS = (*options.CREATE, options.NO_SUBREAPER)  # which create never is; crun
 HELP = """\
 Everything that config.json asks for is applied, but the program does not run yet: `pyoci start`
 runs it.  The program gets the descriptors 0, 1 and 2 of this command; with process.terminal set,
-the terminal is handed to --console-socket.
+the terminal is handed to --console-socket.  Without root rights, a user namespace is added where
+config.json asks for none.
 """
 
 

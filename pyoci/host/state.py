@@ -90,7 +90,10 @@ class Directory:
                 except errors.NotFound:  # a `delete --force` was quicker than our lock
                     made.close()
         except OSError as error:
-            raise _refused("make", f"{root}/{id}", error) from None
+            refused = _refused("make", f"{root}/{id}", error)
+            if kernel.geteuid():
+                refused.hint = "set XDG_RUNTIME_DIR to a directory of yours, or give --root"
+            raise refused from None
 
     @classmethod
     def _make(cls, root: str, id: str) -> Self:

@@ -113,6 +113,15 @@ def test_state_is_in_the_runtime_directory(user: User) -> None:
     assert not found[0].exists()
 
 
+@pyoci_only("runc has no hint")
+def test_no_place_for_the_state(user: User) -> None:
+    user.box.write()
+    argv = [*DROP, "env", "-i", *RUNTIME, "create", "--bundle", str(user.box.bundle), user.box.id]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert "XDG_RUNTIME_DIR" in done.stderr
+
+
 def test_user_cannot_map_what_is_not_his(user: User) -> None:
     """L06 L21"""
     box = user.box
