@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
-from pyoci.mydocker import defaults, errors, idmap, mounts, seccomp
+from pyoci.mydocker import defaults, delegation, errors, idmap, mounts, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Place:
     shm: directory that is its /dev/shm, "" for a new one
     swap: whether the kernel limits swap; init: path of an init program of the host, for --init
     rootless: whether the caller is root of a user namespace only
+    controllers: those that such a caller has
     """
 
     def __init__(self, rootfs: str, directory: str, user: User) -> None:
@@ -38,6 +39,7 @@ class Place:
         self.init = ""
         self.shm = ""
         self.rootless = False
+        self.controllers: frozenset[str] = frozenset()
 
 
 def make(record: dict[str, Any], place: Place) -> dict[str, Any]:
@@ -185,6 +187,8 @@ def _linux(record: dict[str, Any], place: Place, capabilities: list[str]) -> dic
     }
     if not place.rootless:
         made["cgroupsPath"] = f"/mydocker/{record['id']}"
+    elif len(made["resources"]) > 1:
+        made["cgroupsPath"] = delegation.cgroup_path(record["id"])
     if ids := idmap.of(host):
         made["namespaces"].append({"type": "user"})
         made |= {"uidMappings": ids.oci(), "gidMappings": ids.oci()}
@@ -226,9 +230,8 @@ def _sysctls(host: dict[str, Any], place: Place) -> dict[str, str]:
 
 def _resources(host: dict[str, Any], place: Place) -> dict[str, Any]:
     made: dict[str, Any] = {"devices": _device_rules(host)}
-    if place.rootless:
-        return made
-    return {**made, **limits(host, place.swap)}
+    wanted = limits(host, place.swap)
+    return {**made, **(delegation.choose(wanted, place.controllers)[0] if place.rootless else wanted)}
 
 
 def limits(host: dict[str, Any], swap: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 
-from pyoci.mydocker import containers, errors, logwriter, processes, records
+from pyoci.mydocker import containers, delegation, errors, logwriter, processes, records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Monitor:
         container = self.container
         command = [conmon_path(), "--api-version", "1", "-c", container.id, "-u", container.id, "-n", container.name]
         command += ["-r", runtime_path(), "--runtime-arg", "--root", "--runtime-arg", container.paths.states]
+        if delegation.by_systemd(config):
+            command += ["--runtime-arg", "--systemd-cgroup"]
         command += ["-b", self.run, "-p", f"{self.run}/pid", "-P", f"{self.run}/conmon.pid"]
         command += [
             "--exit-dir",

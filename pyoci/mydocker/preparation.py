@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pyoci.mydocker import config, containers, errors, hostfiles, idmap, inroot, rootless, slirp, users
+from pyoci.mydocker import config, containers, delegation, errors, hostfiles, idmap, inroot, rootless, slirp, users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +30,11 @@ def make_config(container: Container, rootfs: str) -> dict[str, Any]:
     place.shm = _shm(container)
     place.swap = bool(host["memory_swap"]) or _limits_swap()
     place.rootless = rootless.active()
-    if place.rootless and config.limits(host, place.swap):
-        sys.stderr.write("mydocker: warning: limits of memory, CPU and processes need root: they are not applied\n")
+    if place.rootless:
+        place.controllers, why = delegation.controllers()
+        _, missing = delegation.choose(config.limits(host, place.swap), place.controllers)
+        if missing:
+            sys.stderr.write(f"mydocker: warning: limits of {', '.join(missing)} are not applied: {why}\n")
     if host["init"]:
         place.init = _init_program()
     own_network = host["network"] != "host" and "network" not in place.joins

@@ -1,4 +1,4 @@
-"""The network of an ordinary user's container: slirp4netns, when it is installed."""
+"""The network of an ordinary user's container: slirp4netns, else pasta, when it is installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 
-from pyoci.mydocker import errors, monitor, ports, processes, records
+from pyoci.mydocker import errors, monitor, pasta, ports, processes, records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,21 +19,33 @@ if TYPE_CHECKING:
 
 DNS = "10.0.2.3"
 ADDRESS = "10.0.2.100"
+_GATEWAY = "10.0.2.2"
+_PROGRAMS = "/usr/bin:/bin:/usr/local/bin"
 _SOCKET = "slirp.sock"
 _SAID = 2000  # bytes of its words that are shown
 _PATIENCE = 10.0  # seconds for its answers
 
 
 def start(container: Container, pid: int) -> None:
-    """Give the network namespace of pid a way out.  Without slirp4netns it has none, which is said, unless ports
-    were to be published: that is an error.
+    """Give the network namespace of pid a way out.  Without slirp4netns and pasta it has none, which is said, unless
+    ports were to be published: that is an error.
     """
-    program = shutil.which("slirp4netns", path="/usr/bin:/bin:/usr/local/bin")
-    if program is None:
-        if container.host["ports"]:
-            raise errors.Error("an ordinary user publishes ports by slirp4netns", hint="install slirp4netns", code=125)
-        sys.stderr.write("mydocker: warning: no slirp4netns, so the container has no network but its own loopback\n")
-        return
+    program = shutil.which("slirp4netns", path=_PROGRAMS)
+    if program:
+        _slirp(container, pid, program)
+    elif program := shutil.which("pasta", path=_PROGRAMS):
+        pasta.start(container, pid, program, {"own": ADDRESS, "gateway": _GATEWAY, "dns": DNS})
+    elif container.host["ports"]:
+        raise errors.Error(
+            "an ordinary user publishes ports by slirp4netns or pasta", hint="install slirp4netns or passt", code=125
+        )
+    else:
+        sys.stderr.write(
+            "mydocker: warning: no slirp4netns and no pasta, so the container has no network but its own loopback\n"
+        )
+
+
+def _slirp(container: Container, pid: int, program: str) -> None:
     ready, writing = os.pipe()
     said = os.open(f"{container.run}/slirp.log", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     command = [program, "--configure", "--mtu=65520", "--disable-host-loopback", "-a", _SOCKET, "-r", str(writing)]

@@ -14,6 +14,7 @@ from pyoci.mydocker import (
     clock,
     config,
     console,
+    delegation,
     inroot,
     logs,
     logwriter,
@@ -252,6 +253,24 @@ def test_detach_keys() -> None:
 
 
 # -- restarts ---------------------------------------------------------------------------------
+
+
+def test_limits_of_an_ordinary_user() -> None:
+    """As far as there are controllers; what is left over is named, and makes no scope."""
+    wanted = record("-m", "64m", "--cpus", "0.5", "--cpuset-cpus", "0", "--pids-limit", "9")
+    place = config.Place("/rootfs", "/dir", users.User(0, 0, [], "/root"))
+    place.rootless = True
+    found = config.make(wanted, place)["linux"]
+    assert found["resources"].keys() == {"devices"}
+    assert "cgroupsPath" not in found
+    place.controllers = frozenset({"memory", "cpu"})
+    found = config.make(wanted, place)["linux"]
+    assert found["resources"].keys() == {"devices", "memory", "cpu"}
+    assert found["resources"]["cpu"].keys() == {"period", "quota"}
+    assert found["cgroupsPath"] == f"user.slice:mydocker:{wanted['id']}"
+    limits = config.limits(wanted["host"], True)
+    assert delegation.choose(limits, place.controllers)[1] == ["cpuset", "pids"]
+    assert delegation.choose(limits, frozenset({"memory", "cpu", "cpuset", "pids"})) == (limits, [])
 
 
 def ended(code: int = 1, restarts: int = 0, stopped: bool = False, ran: float = 1) -> observed.State:

@@ -21,7 +21,7 @@ from tests.mydocker.conftest import MAIN, TIMEOUT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UID = 12345  # nobody's: no lines in /etc/subuid
+UID = 20_000_000 + os.getpid()  # nobody's, of no other run of the tests, and without lines in /etc/subuid
 
 
 class User:
@@ -94,9 +94,24 @@ def test_run(user: User) -> None:
     assert (result.code, result.out) == (4, "0\nhi\n")
 
 
-def test_published_port(user: User, tun: None) -> None:
-    if shutil.which("slirp4netns") is None:
-        pytest.skip("slirp4netns is not installed")
+@pytest.mark.parametrize("program", ["slirp4netns", "pasta"])
+def test_published_port(user: User, tun: None, program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    hidden = shutil.which("slirp4netns") if program == "pasta" else None
+    if hidden:  # the first choice
+        harness.mount("/dev/null", hidden, flags=harness.MS_BIND)
+    try:
+        for words in ("link add out type veth peer beyond", "addr add 192.0.2.2/24 dev out", "link set beyond up",
+                      "link set out up", "route add default via 192.0.2.1"):  # fmt: skip
+            subprocess.run([*user.enter, "ip", *words.split()], check=True)  # pasta wants a way out
+        published_port(user)
+    finally:
+        if hidden:
+            harness.umount(hidden)
+
+
+def published_port(user: User) -> None:
     script = "mkdir -p /www; echo rootless > /www/index.html; exec httpd -f -p 80 -h /www"
     started = user("run", "-d", "--name", "web", "-m", "64m", "-p", "8090:80", "busybox", "sh", "-c", script)
     assert started.code == 0, started.err
