@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pyoci.cold import site_directories as site_directories
     from pyoci.container import Container as Container
     from pyoci.container import default_root as default_root
-    from pyoci.container import list as list
-    from pyoci.container import make_plan as make_plan
+    from pyoci.container_list import list as list
+    from pyoci.container_plan import make_plan as make_plan
     from pyoci.errors import AlreadyExists as AlreadyExists
     from pyoci.errors import Error as Error
     from pyoci.errors import HookError as HookError
@@ -37,8 +37,8 @@ _EXPORTS = {
     "Container": "pyoci.container",
     "Process": "pyoci.host.process",
     "default_root": "pyoci.container",
-    "list": "pyoci.container",
-    "make_plan": "pyoci.container",
+    "list": "pyoci.container_list",
+    "make_plan": "pyoci.container_plan",
     "site_directories": "pyoci.cold",
     "AlreadyExists": "pyoci.errors",
     "Error": "pyoci.errors",

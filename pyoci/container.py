@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import _thread
 
-from pyoci import errors, kernel
+from pyoci import errors
 from pyoci.host import process
 from pyoci.host import state as states
 from pyoci.host.process import Process
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from pyoci.host.notify import Notify
-    from pyoci.plan import Plan
     from pyoci.plan.criu import Wanted
 
-__all__ = ["Container", "Process", "default_root", "features", "ids", "list", "make_plan"]
+__all__ = ["Container", "Process", "default_root"]
 
 _KILL = 9
 _STOP_SIGNAL = "org.opencontainers.image.stopSignal"
@@ -98,17 +97,15 @@ class Container:
         Raises errors.InvalidConfig, errors.AlreadyExists, errors.UsageError, errors.SetupError,
         errors.HookError; nothing is left behind then.
         """
-        from pyoci import container_create, spec
+        from pyoci import container_create
 
-        spec.check_id(id)
-        absolute = _root(root)
-        request = container_create.Request(id, absolute, (stdin, stdout, stderr))
+        request = container_create.Request(id, root, (stdin, stdout, stderr))
         request.report(pid_file, pidfd_socket, console_socket, console)
         request.env, request.preserve_fds = env, preserve_fds
         request.no_pivot, request.no_new_keyring = no_pivot, no_new_keyring
         request.cgroup_manager, request.rootless, request.notify = cgroup_manager, rootless, notify
         creation = container_create.create(request, container_create.read_bundle(bundle, config, config_path))
-        self = cls(id, absolute, creation.record)
+        self = cls(id, request.root, creation.record)
         self.warnings += creation.warnings
         self._init = creation.init
         return self
@@ -119,7 +116,7 @@ class Container:
         from pyoci import spec
 
         spec.check_id(id)
-        absolute = _root(root)
+        absolute = states.absolute(root)
         states.Directory.open(absolute, id).close()
         return cls(id, absolute, {})
 
@@ -144,10 +141,9 @@ class Container:
         wanted: see plan.criu.Wanted.  criu: the program, "" for the one on PATH.  The others are as for create.
         Raises as create does; nothing is left behind then.
         """
-        from pyoci import container_create, container_restore, spec
+        from pyoci import container_create, container_restore
 
-        spec.check_id(id)
-        request = container_create.Request(id, _root(root), (0, 1, 2))
+        request = container_create.Request(id, root, (0, 1, 2))
         request.report(pid_file, pidfd_socket, console_socket, console)
         request.cgroup_manager = cgroup_manager
         source = container_create.read_bundle(bundle, None, config_path)
@@ -466,89 +462,3 @@ class Container:
                     return init
                 self._init = init
             return self._init
-
-
-def list(root: str | None = None) -> List[dict[str, Any]]:
-    """The states of all containers under root, by id; `owner` is the user's name.
-
-    One whose state.json cannot be read has the status "damaged": it can only be deleted, with force.
-    Raises errors.SetupError.
-    """
-    absolute = _root(root)
-    found = []
-    for id in states.ids(absolute):
-        try:
-            with states.Directory.open(absolute, id) as directory:
-                found.append(_listed(directory))
-        except errors.NotFound:  # deleted meanwhile
-            continue
-    return found
-
-
-def ids(root: str | None = None) -> List[str]:
-    """The ids of all containers under root, sorted.  Raises errors.SetupError."""
-    return states.ids(_root(root))
-
-
-def features() -> dict[str, Any]:
-    """What pyoci can do on this machine: the features document of the runtime-spec (rows F01 to F10)."""
-    from pyoci import container_features
-
-    return container_features.document()
-
-
-def _listed(directory: states.Directory) -> dict[str, Any]:
-    import pwd
-
-    uid = kernel.fstat(directory.fd).st_uid
-    try:
-        owner = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        owner = f"#{uid}"
-    try:
-        state = directory.document(directory.load())
-    except errors.WrongState:
-        state = directory.document({}, "damaged")
-    return {**state, "owner": owner}
-
-
-def make_plan(
-    bundle: str | None = None,
-    *,
-    config: dict[str, Any] | None = None,
-    config_path: str | None = None,
-    id: str = "ID",
-    root: str | None = None,
-    preserve_fds: int = 0,
-    no_pivot: bool = False,
-    no_new_keyring: bool = False,
-    cgroup_manager: str = "cgroupfs",
-    assume: Sequence[str] = (),
-) -> Plan:
-    """What create() would do with a bundle on this machine, without doing it; the arguments are those of create.
-
-    assume: "apparmor", "selinux": as if this machine had it.  Raises errors.InvalidConfig, errors.UsageError.
-    """
-    from pyoci import container_create, spec
-    from pyoci.host import facts
-    from pyoci.plan import make
-
-    spec.check_id(id)
-    request = container_create.Request(id, _root(root), (0, 1, 2))
-    request.preserve_fds = preserve_fds
-    request.no_pivot = no_pivot
-    request.no_new_keyring = no_new_keyring
-    request.cgroup_manager = cgroup_manager
-    source = container_create.read_bundle(bundle, config, config_path)
-    machine = facts.read(cgroup_manager)
-    for name in assume:
-        if name not in ("apparmor", "selinux"):
-            raise errors.UsageError(f"{name!r} cannot be assumed", hint="apparmor or selinux")
-        setattr(machine, name, True)
-    options = container_create.plan_options(request, source, machine.arch)
-    options.seccomp = None  # what it compiles is not kept: nothing is changed
-    return make(source.config, machine, options)
-
-
-def _root(root: str | None) -> str:
-    return kernel.abspath(root if root is not None else default_root())

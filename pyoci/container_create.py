@@ -36,10 +36,12 @@ class Request(shared.Request):
 
     __slots__ = ("cgroup_manager", "env", "id", "no_new_keyring", "no_pivot", "notify", "root", "rootless")
 
-    def __init__(self, id: str, root: str, stdio: Sequence[int]) -> None:
+    def __init__(self, id: str, root: str | None, stdio: Sequence[int]) -> None:
+        """Raises errors.InvalidConfig for what is no id."""
         super().__init__(stdio)
+        spec.check_id(id)
         self.id = id
-        self.root = root
+        self.root = states.absolute(root)
         self.env: Sequence[str] = ()
         self.no_pivot = False
         self.no_new_keyring = False

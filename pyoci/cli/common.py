@@ -49,7 +49,9 @@ def named(given: options.Parsed, opts: options.Parsed, words: list[str]) -> list
         wanted = [re.compile(pattern) for pattern in words]
     except re.error as error:
         raise errors.UsageError(f"invalid regular expression: {error}") from None
-    ids = container.ids(given.text("root") or None)
+    from pyoci import container_list
+
+    ids = container_list.ids(given.text("root") or None)
     return [id for id in ids if any(pattern.search(id) for pattern in wanted)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import cli, container, errors
+from pyoci import cli, container_list, errors
 from pyoci.cli import common, options
 from pyoci.cli.options import Option
 
@@ -41,4 +41,4 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
 
 def stopped(given: options.Parsed) -> list[str]:
     """The ids of the containers that have stopped."""
-    return [state["id"] for state in container.list(given.text("root") or None) if state["status"] == "stopped"]
+    return [state["id"] for state in container_list.list(given.text("root") or None) if state["status"] == "stopped"]

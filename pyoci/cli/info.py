@@ -7,7 +7,7 @@ import shutil
 import sys
 
 import pyoci
-from pyoci import cli, container, json, spec
+from pyoci import cli, container, container_list, json, spec
 from pyoci.cli import common, options, version
 from pyoci.cli.options import Option
 from pyoci.host import facts, nsexec, probe
@@ -55,7 +55,7 @@ def gather(given: options.Parsed) -> dict[str, Any]:
         "python": f"{sys.executable} {sys.version.split()[0]}",
         "kernel": f"{os.uname().release} {machine.arch}",
         "root": root,
-        "containers": len(container.ids(root)),
+        "containers": len(container_list.ids(root)),
         "user": machine.euid,
         "user namespace": machine.userns,
         "cgroup mode": machine.cgroup_mode,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import cli, container, errors, json
+from pyoci import cli, container_list, errors, json
 from pyoci.cli import options
 from pyoci.cli.options import Option
 
@@ -25,7 +25,7 @@ WIDTH, GAP = 12, 3  # least width of a column, and blanks after the longest entr
 
 def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Print the list."""
-    found = container.list(given.text("root") or None)
+    found = container_list.list(given.text("root") or None)
     if opts.flag("quiet"):
         cli.write("".join([f"{state['id']}\n" for state in found]))
     elif opts.text("format") == "json":

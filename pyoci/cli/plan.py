@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import cli, container, json
+from pyoci import cli, container_plan, json
 from pyoci.cli import common, options
 from pyoci.cli.options import Option
 from pyoci.plan import text
@@ -26,7 +26,7 @@ execution of the program; on the right the place in config.json that asked for i
 
 def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Print the plan."""
-    plan = container.make_plan(
+    plan = container_plan.make_plan(
         opts.args[0] if opts.args else ".",
         id=opts.text("id") or "ID",
         config_path=opts.text("config") or None,

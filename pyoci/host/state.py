@@ -58,6 +58,11 @@ def default_root() -> str:
     return "/run/pyoci"
 
 
+def absolute(root: str | None) -> str:
+    """The directory of states that was asked for, default_root() when it is None."""
+    return kernel.abspath(root if root is not None else default_root())
+
+
 def _in_userns() -> bool:
     fd = kernel.open("/proc/self/uid_map", kernel.O_RDONLY | kernel.O_CLOEXEC)
     try:

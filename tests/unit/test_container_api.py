@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pyoci
-from pyoci import container, errors
+from pyoci import container_plan, errors
 from pyoci.container import Container
 from pyoci.host import fifo, process
 from pyoci.host.state import Directory
@@ -473,7 +473,7 @@ def test_make_plan(tmp_path: Path) -> None:
     from pyoci import spec
 
     config = spec.default()
-    plan = container.make_plan(config=config, bundle=str(tmp_path), cgroup_manager="disabled")
+    plan = container_plan.make_plan(config=config, bundle=str(tmp_path), cgroup_manager="disabled")
     assert plan.ops[-1].name == "exec"
     assert plan.rootfs == str(tmp_path / "rootfs")
     assert [entry.name for entry in tmp_path.iterdir()] == ["rootfs"]
