@@ -486,7 +486,7 @@ def test_make_plan_as_on_another_host(tmp_path: Path) -> None:
     config = spec.default()
     config["process"]["selinuxLabel"] = "u:r:t:s0"
     wanted: dict[str, Any] = {"config": config, "bundle": str(tmp_path), "cgroup_manager": "disabled"}
-    plan = container.make_plan(**wanted, assume=["selinux"])
+    plan = container_plan.make_plan(**wanted, assume=["selinux"])
     assert [op.string("value") for op in plan.ops if op.name == "label"][-1] == b"u:r:t:s0"
     with pytest.raises(errors.UsageError, match="'root' cannot be assumed"):
-        container.make_plan(**wanted, assume=["root"])
+        container_plan.make_plan(**wanted, assume=["root"])
