@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 GROUPS = (
     "g01_lifecycle g02_process g03_mounts g03_mounts_more g04_namespaces g05_devices g06_netdevices "
-    "g07_cgroups g08_seccomp g09_kernel g10_hooks g11_features"
+    "g07_cgroups g07_cgroups_more g08_seccomp g09_kernel g10_hooks g11_features"
 ).split()
 CHECKS: dict[str, list[Check]] = {ident: [] for ident in ROWS}
 
