@@ -35,6 +35,7 @@ class Docker:
         self.places = places
         # a namespace lives as long as a process in it
         self.holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+        self.enter = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
         own = os.readlink("/proc/self/ns/net")
         harness.until(lambda: os.readlink(f"/proc/{self.holder.pid}/ns/net") != own, "the network namespace", TIMEOUT)
         self.inside("ip", "link", "set", "lo", "up")
@@ -43,8 +44,7 @@ class Docker:
     # -- calling ----------------------------------------------------------------------------------
 
     def argv(self, *args: str) -> list[str]:
-        enter = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
-        return [*enter, sys.executable, "-I", "-S", str(MAIN), "--root", self.places.root, *args]
+        return [*self.enter, sys.executable, "-I", "-S", str(MAIN), "--root", self.places.root, *args]
 
     def __call__(self, *args: str, input: str | None = None, env: dict[str, str] | None = None) -> harness.Result:
         """Run it; whatever comes."""
@@ -79,8 +79,7 @@ class Docker:
 
     def inside(self, *args: str, check: bool = True) -> str:
         """A program of the host in the network namespace."""
-        enter = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
-        return subprocess.run([*enter, *args], capture_output=True, text=True, check=check, timeout=TIMEOUT).stdout
+        return subprocess.run([*self.enter, *args], capture_output=True, text=True, check=check, timeout=TIMEOUT).stdout
 
     def get(self, url: str) -> str:
         """What a web server says, once it does."""

@@ -1,4 +1,4 @@
-"""`make web` shows what it promises, and leaves nothing behind."""
+"""`make web` and the README show what they promise, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -51,9 +51,8 @@ def test_story(places: paths.Paths, tmp_path: Path) -> None:
     demo.parent.mkdir()
     demo.write_text(script)
     try:
-        enter = ["nsenter", f"--net=/proc/{docker.holder.pid}/ns/net"]
         done = subprocess.run(
-            [*enter, "sh", str(demo)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT
+            [*docker.enter, "sh", str(demo)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT
         )
         devices = docker.inside("ip", "-br", "link").splitlines()
     finally:
@@ -66,3 +65,37 @@ def test_story(places: paths.Paths, tmp_path: Path) -> None:
         found = re.compile(pattern, re.MULTILINE).search(done.stdout, position)
         assert found, f"{pattern} is missing after:\n{text[:position]}\n-- in --\n{text[position:]}"
         position = found.end()
+
+
+def test_readme(places: paths.Paths, tmp_path: Path) -> None:
+    """Every line of the README's mydocker, typed along on a fresh machine without a registry."""
+    command = tmp_path / "mydocker"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {MAIN} --root {places.root} "$@"\n')
+    command.chmod(0o755)
+    docker = Docker(places)
+    part = (harness.PROJECT / "README.md").read_text().split("## Use it: mydocker")[1].split("\n## ")[0]
+    typed = [line for block in part.split("```")[1::2] for line in block.strip().splitlines()]
+    done = []
+    try:
+        for line in typed:
+            if "registry.example" in line or " -it " in line:  # no registry, no terminal
+                continue
+            words = line.replace("sudo ", "")
+            script = f"export PATH={tmp_path}:$PATH; cd {tmp_path}; {words}"
+            run = [*docker.enter, "timeout", str(TIMEOUT), "sh", "-c", script]
+            if words.startswith("curl"):  # the server listens a moment after run has returned
+                harness.until(lambda run=run: _out(run) == "hello\n", line, TIMEOUT)  # type: ignore[misc]
+            else:
+                result = subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+                assert result.returncode == 0, f"{line}: {result.stderr}"
+            done.append(words.split()[:2])
+        assert docker.out("ps", "-aq", "-f", "name=web") == ""
+    finally:
+        left = docker.close()
+    assert ["mydocker", "stats"] in done
+    assert len(done) > 10
+    assert not left, f"left behind: {left}"
+
+
+def _out(command: list[str]) -> str:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
