@@ -13,6 +13,7 @@ import pytest
 
 from pyoci import cli, errors
 from pyoci.cli import completion, manpages, options
+from tests.integration.harness import Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 SHELLS = {"bash": completion.bash, "zsh": completion.zsh, "fish": completion.fish}
@@ -118,6 +119,59 @@ def test_bash_completes(tmp_path: Path) -> None:
     assert complete(tmp_path, "pyoci", "create", "--pid-file", "f") == {"file"}
     assert complete(tmp_path, "pyoci", "completion", "") == {"bash", "zsh", "fish"}
     assert complete(tmp_path, "pyoci", "help", "sta") == {"start", "state"}
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A PATH whose pyoci knows one container, a directory of one's own."""
+    stub = tmp_path / "bin" / "pyoci"
+    stub.parent.mkdir()
+    stub.write_text("#!/bin/sh\necho walnut\n")
+    stub.chmod(0o755)
+    return {"PATH": f"{stub.parent}:/usr/bin:/bin", "HOME": str(tmp_path), "TERM": "dumb"}
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+def test_fish_completes(tmp_path: Path) -> None:
+    (tmp_path / "script").write_text(completion.fish())
+    env = environment(tmp_path)
+
+    def offered(line: str) -> set[str]:
+        argv = ["fish", "--no-config", "-c", f"source {tmp_path}/script; complete -C '{line}'"]
+        done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=20)
+        return {row.split("\t")[0] for row in done.stdout.splitlines()}
+
+    assert offered("pyoci st") == {"start", "state"}
+    assert "--root" in offered("pyoci --ro")
+    assert "walnut" in offered("pyoci kill w")
+    assert "--pid-file" in offered("pyoci create --pid-")
+    assert offered("pyoci list --format ") >= {"table", "json"}
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("pyoci checkp", "pyoci checkpoint"),
+        ("pyoci kill wal", "pyoci kill walnut"),
+        ("pyoci create --bun", "pyoci create --bundle"),
+        ("pyoci --log-f", "pyoci --log-format"),
+        ("pyoci exec wal", "pyoci exec walnut"),
+    ],
+)
+def test_zsh_completes(typed: str, shown: str, tmp_path: Path) -> None:
+    """An interactive zsh, as far as its terminal shows it."""
+    (tmp_path / "_pyoci").write_text(completion.zsh())
+    (tmp_path / ".zshrc").write_text(
+        f"fpath=({tmp_path} $fpath)\nautoload -Uz compinit\ncompinit -u -d {tmp_path}/dump\n"
+        "setopt no_beep\nPS1='ready> '\n"
+    )
+    words = [f"{name}={value}" for name, value in environment(tmp_path).items()]
+    with Terminal(["env", "-i", *words, f"ZDOTDIR={tmp_path}", "zsh", "-i", "-o", "no_global_rcs"]) as terminal:
+        terminal.read("ready> ")
+        terminal.type(f"{typed}\t")
+        terminal.read(shown)
+        terminal.type("\x15exit\n")
+        assert terminal.wait() == 0
 
 
 def test_no_such_shell() -> None:
