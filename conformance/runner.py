@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 GROUPS = (
-    "g01_lifecycle g01_lifecycle_more g02_process g02_process_more g03_mounts g03_mounts_more g04_namespaces g05_devices "
-    "g06_netdevices g07_cgroups g07_cgroups_more g08_seccomp g09_kernel g10_hooks g11_features"
+    "g01_lifecycle g01_lifecycle_more g02_process g02_process_more g03_mounts g03_mounts_more g04_namespaces "
+    "g05_devices g06_netdevices g07_cgroups g07_cgroups_more g08_seccomp g09_kernel g10_hooks g11_features"
 ).split()
 CHECKS: dict[str, list[Check]] = {ident: [] for ident in ROWS}
 
