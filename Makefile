@@ -72,7 +72,8 @@ test-vm: build build/apt-vm $(VENV)/stamp ## tests on cgroup v2, systemd and App
 	$(VENV)/bin/python -m pytest -p tests.vm.report build/vm/results/*.xml
 
 conformance-vm: build build/apt-vm $(VENV)/stamp ## the same rows on cgroup v2 and systemd, in the virtual machine (half an hour)
-	VM_DEADLINE=7200 $(VENV)/bin/python -m tests.vm.boot command 'conformance/compare build/pyoci runc crun --record /results'
+	VM_DEADLINE=7200 $(VENV)/bin/python -m tests.vm.boot command 'conformance/compare build/pyoci runc crun --record /results; \
+		[ ! -d validation-tree ] || for runtime in build/pyoci runc crun; do conformance/validation $$runtime --tree validation-tree --timeout 300; done'
 	cp build/vm/results/v2.txt conformance/recorded/v2.txt
 	conformance/compare --write docs/CONFORMANCE.md
 

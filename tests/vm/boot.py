@@ -29,6 +29,7 @@ RESULTS = BUILD / "results"
 CONSOLE = BUILD / "console.log"
 DEADLINE = float(os.environ.get("VM_DEADLINE", "1500"))  # seconds for one boot with everything in it
 RESULTS_SIZE = 64 << 20  # bytes
+VALIDATION_TREE = os.environ.get("VALIDATION_TREE")  # the public validation suite, built: see conformance/validation
 TAIL = 120  # lines of the console that are shown when no result came back
 # What the tests in there need of the checkout.
 PARTS = (
@@ -131,6 +132,8 @@ def _project_disk(file: Path, job: dict[str, object]) -> None:
         for part in PARTS:
             if (PROJECT / part).exists():
                 tar.add(PROJECT / part, part, filter=chosen)
+        if VALIDATION_TREE:
+            tar.add(VALIDATION_TREE, "validation-tree")
         for package in SITE:
             for path in _installed(package):
                 tar.add(path, f"site/{path.name}")
