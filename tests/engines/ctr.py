@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import IO, Any
 
-from tests.engines.lab import IMAGE, PROFILE, SHELL_PATH, Engine, Skip, check, eventually, expect
+from tests.engines.lab import IMAGE, PROFILE, SHELL_PATH, Engine, Skip, all_mounted, check, eventually, expect
 from tests.integration.harness import Result
 
 # When a process ends before ctr has opened its streams, ctr gives up on them and what was printed is lost, with any
@@ -490,15 +490,6 @@ def processes(engine: Ctr) -> None:
     """task ps: the runtime's ps --format json."""
     name = engine.start(script="sleep 777 & sleep 777 & exec sleep 777")
     eventually(lambda: len(engine.out("task", "ps", name).splitlines()) == 4, "three processes")
-
-
-def all_mounted() -> None:
-    """The shim counts nothing where one of the kernel's hierarchies is not mounted, as when another program has just
-    mounted one for itself.  Raises Skip."""
-    listed = {line.split(":")[1] for line in Path("/proc/self/cgroup").read_text().splitlines()} - {""}
-    mounted = {word for line in Path("/proc/mounts").read_text().splitlines() for word in line.split()[3].split(",")}
-    if missing := sorted(name for name in listed if not set(name.split(",")) <= mounted):
-        raise Skip(f"a cgroup hierarchy that another program has mounted, {missing[0]}, is not mounted here")
 
 
 @check("ctr")

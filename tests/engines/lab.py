@@ -88,6 +88,15 @@ def capable(number: int) -> bool:
     return bool(int(line.split()[1], 16) >> number & 1)
 
 
+def all_mounted() -> None:
+    """containerd counts nothing where one of the kernel's hierarchies is not mounted, as when another program has just
+    mounted one for itself.  Raises Skip."""
+    listed = {line.split(":")[1] for line in Path("/proc/self/cgroup").read_text().splitlines()} - {""}
+    mounted = {word for line in Path("/proc/mounts").read_text().splitlines() for word in line.split()[3].split(",")}
+    if missing := sorted(name for name in listed if not set(name.split(",")) <= mounted):
+        raise Skip(f"a cgroup hierarchy that another program has mounted, {missing[0]}, is not mounted here")
+
+
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

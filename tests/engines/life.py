@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.engines.lab import IMAGE, Skip, check, eventually, expect, fetch, free_port
+from tests.engines.lab import IMAGE, Skip, all_mounted, check, eventually, expect, fetch, free_port
 from tests.integration.harness import read_until
 
 if TYPE_CHECKING:
@@ -381,7 +381,9 @@ def top(engine: Cli) -> None:
 
 @check(ROOT)
 def stats(engine: Cli) -> None:
-    shown = json.loads(engine.out("stats", "--no-stream", "--format", "{{json .}}", engine.box(), timeout=20))
+    if engine.name == "docker":
+        all_mounted()
+    shown = json.loads(engine.out("stats", "--no-stream", "--format", "{{json .}}", engine.box()))
     text = json.dumps(shown)
     assert engine.box() in text
     assert "MemUsage" in text or "mem_usage" in text
@@ -401,6 +403,8 @@ def cpu_limits(engine: Cli) -> None:
 
 @check(ROOT)
 def oom(engine: Cli) -> None:
+    if engine.name == "docker":
+        all_mounted()
     name = engine.start("--memory 16m", "probe eat 200")
     assert engine.out("wait", name) == "137"
     # podman 4.3 looks for what conmon noted in another directory than conmon's own.

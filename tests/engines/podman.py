@@ -220,6 +220,26 @@ def runtime_json_log(engine: Podman) -> None:
     assert "not found in $PATH" in result.stderr
 
 
+@check("podman", quick=True)
+def drop_in(engine: Podman) -> None:
+    """share/containers.conf.d/pyoci.conf, copied as docs/ENGINES.md says."""
+    if engine.flavour != "pyoci":
+        raise Skip("it names pyoci")
+    text = (Path(__file__).parents[2] / "share/containers.conf.d/pyoci.conf").read_text()
+    path = Path("/etc/containers/containers.conf.d/pyoci.conf")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text.replace("@BINDIR@", str(Path(engine.runtime).parent)))
+    try:
+        argv = ["podman", "--runtime", "pyoci", "run", "--rm", IMAGE, "echo", "hello"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=engine.work)
+        assert done.stdout == "hello\n", done.stderr
+        assert (
+            subprocess.run([*argv[:-2], "nosuch"], capture_output=True, timeout=120, cwd=engine.work).returncode == 127
+        )
+    finally:
+        path.unlink()
+
+
 @check(BOTH)
 def cgroups_disabled(engine: Podman) -> None:
     if engine.flavour == "runc":
