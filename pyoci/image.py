@@ -9,8 +9,9 @@ first command of a user with the right to write does (pyoci/image_make.py).
 
     image   u32 size of all, u32 length of the head; the head: marshal of (index, code of this module); then the
             marshalled code of each module
-    index   text, a line for each module: " NAME FILE MTIME SIZE OFFSET LENGTH", the time in ns, offsets from the first
-            module's code.  (As a dict of tuples it would take 50 KiB of every process.)
+    index   text, a line for each module: " NAME FILE MTIME SIZE OFFSET LENGTH", the numbers in hex, the time in ns,
+            offsets from the first module's code.  (A dict of tuples would take 50 KiB of every process, and the
+            first decimal number 128: see pyoci.json.integer.)
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Importer:
         if not entry:
             return None
         file = f"{self.home}/{entry[1]}"
-        if not _unchanged(file, int(entry[2]), int(entry[3])):
+        if not _unchanged(file, int(entry[2], 16), int(entry[3], 16)):
             self.stale = True
             return None
         package = file.endswith("/__init__.py")
@@ -71,7 +72,7 @@ class Importer:
         module.__class__ = type(sys)
         _, file, _, _, offset, length = self._entry(module.__name__)
         module.__file__ = f"{self.home}/{file}"
-        exec(marshal.loads(posix.pread(self._fd, int(length), self._start + int(offset))), module.__dict__)
+        exec(marshal.loads(posix.pread(self._fd, int(length, 16), self._start + int(offset, 16))), module.__dict__)
 
     def has(self, name: str) -> bool:
         """Whether there is such a module."""

@@ -27,7 +27,7 @@ def write(home: str) -> None:
         with open(f"{home}/{file}", "rb") as source:
             found = os.fstat(source.fileno())
             code = marshal.dumps(compiled(source.read(), f"pyoci/{file}"))
-        index += f" {module_name(file)} {file} {found.st_mtime_ns} {found.st_size} {len(codes)} {len(code)}\n"
+        index += f" {module_name(file)} {file} {found.st_mtime_ns:x} {found.st_size:x} {len(codes):x} {len(code):x}\n"
         codes += code
     with open(f"{home}/image.py", "rb") as source:
         loader = compiled(source.read(), "pyoci/image.py")

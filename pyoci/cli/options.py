@@ -95,7 +95,8 @@ class Parsed:
 
     def number(self, name: str) -> int:
         """A NUMBER; 0 when not given."""
-        return int(self.text(name) or "0")
+        text = self.text(name)
+        return int(text) if text else 0
 
 
 def parse(argv: Sequence[str], table: Iterable[Option], *, mixed: bool = True) -> Parsed:

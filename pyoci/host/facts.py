@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import errors, kernel
+from pyoci import errors, json, kernel
 from pyoci.plan.facts import Facts
 
 CGROUP_ROOT = "/sys/fs/cgroup"
@@ -21,7 +21,7 @@ def read(manager: str = "cgroupfs") -> Facts:
         euid=kernel.geteuid(),
         umask=_umask(),
         userns=_read("/proc/self/uid_map").split() != WHOLE_USERNS,
-        last_cap=int(_read("/proc/sys/kernel/cap_last_cap")),
+        last_cap=json.integer(_read("/proc/sys/kernel/cap_last_cap")),
         arch=kernel.uname().machine,
         apparmor=kernel.exists(APPARMOR) and _read(APPARMOR).startswith(b"Y"),
         selinux=kernel.exists(SELINUX),

@@ -11,7 +11,7 @@ import select
 import struct
 import time
 
-from pyoci import errors, kernel
+from pyoci import errors, json, kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def start_time(pid: int) -> int:
         kernel.close(fd)
     # the name in parentheses may hold anything, ") R 1" too: the last parenthesis ends it
     fields = data[data.rfind(b")") + 2 :].split()
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    return 0 if fields[0] in (b"Z", b"X") else json.integer(fields[19])
 
 
 def alive(pid: int, start: int) -> bool:

@@ -199,3 +199,15 @@ except errors.InvalidConfig as error:
 """
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("x.json: invalid JSON: unterminated string")
+
+
+@pytest.mark.parametrize("text", ["0", "-0", "7", "-1", "99999999999999", "-99999999999999", "999999999999999"])
+def test_short_integers_are_exact(text: str) -> None:
+    """They are read as floats: 15 characters and less."""
+    assert json.integer(text) == json.integer(text.encode()) == int(text)
+    assert type(json.loads(text.encode())) is int
+
+
+def test_long_integers_are_exact() -> None:
+    for number in (10**15, -(10**14), 2**53 + 1, 2**63 - 1, -(2**63), 2**64 - 1, 10**40 + 1):
+        assert json.loads(str(number).encode()) == number
