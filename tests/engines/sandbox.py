@@ -56,6 +56,20 @@ def hierarchies() -> list[Hierarchy]:
     return [one for one in found if one.fstype == "cgroup"] or found
 
 
+def let_go(place: Path) -> None:
+    """Let the kernel forget the v1 hierarchies that nobody uses any more.
+
+    One whose last cgroup was removed just before its last mount stays until it is mounted once more; containerd does
+    not cope with one that is there and not mounted.  place: an empty directory, in a mount namespace of ours.
+    """
+    mounted = {word for hierarchy in hierarchies() for word in hierarchy.options.split(",")}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        controllers = line.split(":")[1]
+        if controllers and not set(controllers.split(",")) <= mounted:
+            mount("cgroup", str(place), "cgroup", 0, controllers)
+            umount(place)
+
+
 def own_cgroup(hierarchy: Hierarchy) -> Path:
     """The directory of this process's cgroup in a hierarchy, as mounted on the host."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -141,7 +155,6 @@ def replace(path: str, text: str) -> None:
 
 def mount_private(work: Path) -> None:
     """The files of this machine that engines write or read, as private copies; work is a tmpfs with room for images."""
-    mount("none", "/", flags=MS_REC | MS_PRIVATE)
     mount("tmpfs", str(work), "tmpfs", 0, "mode=755,size=6g")
     (work / "tmp").mkdir()
     (work / "tmp").chmod(0o1777)
@@ -232,6 +245,8 @@ def guarded(work: Callable[[], int]) -> int:
 def inside(work: Path, function: Callable[[], int]) -> int:
     """What the first process of the new namespaces does."""
     points = hierarchies()
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+    let_go(work)
     mount_private(work)
     mount_devices()
     mount_system(points)
