@@ -42,8 +42,8 @@ class Relay:
         self._resize()
 
     def start(self) -> None:
-        """Put the user's terminal into raw mode."""
-        self._raw.enter()
+        """Put the user's terminal into raw mode; of a restored container the size has become that of the checkpoint."""
+        self.resume()
 
     def resume(self) -> None:
         """The size changed, or the user's shell gave the terminal back."""

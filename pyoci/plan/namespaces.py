@@ -39,7 +39,10 @@ def enter(draft: Draft) -> list[ops.Op]:
     _check(draft)
     own = draft.cgroup
     steps = cgroups(own.record, own.optional) if own and not own.unit else []
-    steps += join(draft, draft.namespaces)
+    # from inside a cgroup namespace the kernel lets nobody be born outside of it (v2, nsdelegate): so it is joined
+    # when we are in our cgroup; with a user namespace it must be before, by the host's root
+    late = ("cgroup",) if "user" not in draft.namespaces else ()
+    steps += join(draft, {kind: path for kind, path in draft.namespaces.items() if kind not in late})
     if draft.namespaces.get("user") == "":
         where = pointer(draft.config, "user")
         steps.append(ops.op("unshare", namespaces=linux.NAMESPACES["user"], where=where))
@@ -52,7 +55,7 @@ def enter(draft: Draft) -> list[ops.Op]:
         # its root is the cgroup we are in, and that we entered with the fork
         where = pointer(draft.config, "cgroup")
         steps.append(ops.op("unshare", namespaces=linux.NAMESPACES["cgroup"], where=where))
-    return steps
+    return steps + join(draft, {kind: draft.namespaces.get(kind, "") for kind in late})
 
 
 def cgroups(record: dict[str, Any], optional: bool = False) -> list[ops.Op]:
