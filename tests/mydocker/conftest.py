@@ -18,6 +18,8 @@ from tests.integration import harness
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.mydocker.real import Docker
+
 MAIN = Path(paths.__file__).with_name("__main__.py")
 TIMEOUT = 180  # seconds; nothing takes as long, on a machine that does nothing else
 
@@ -43,6 +45,17 @@ def places(isolated: None) -> Iterator[paths.Paths]:
     tree.remove(top)
     shutil.rmtree(found.run, ignore_errors=True)
     assert not left, f"still mounted: {left}"
+
+
+@pytest.fixture
+def docker(places: paths.Paths) -> Iterator[Docker]:
+    """The command on real containers, of which nothing may be left."""
+    from tests.mydocker.real import Docker
+
+    found = Docker(places)
+    yield found
+    left = found.close()
+    assert not left, f"left behind: {left}"
 
 
 @pytest.fixture

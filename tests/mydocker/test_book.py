@@ -6,25 +6,14 @@ import re
 from typing import TYPE_CHECKING
 
 import pexpect
-import pytest
 
 from tests.mydocker.real import Docker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from pyoci.mydocker import paths
 
 PROMPT = r"[#$] "
-
-
-@pytest.fixture
-def docker(places: paths.Paths) -> Iterator[Docker]:
-    found = Docker(places)
-    yield found
-    left = found.close()
-    assert not left, f"left behind: {left}"
 
 
 def type_in(child: pexpect.spawn[str], line: str) -> str:

@@ -17,9 +17,7 @@ from tests.mydocker.conftest import TIMEOUT
 from tests.mydocker.real import Docker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pyoci.mydocker import paths
+    pass
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "6"))
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.randrange(1 << 30)
@@ -37,14 +35,6 @@ COMMANDS = (
     ("network", "connect", "bridge", "box"),
 )
 STATES = {"created", "running", "paused", "restarting", "exited"}
-
-
-@pytest.fixture
-def docker(places: paths.Paths) -> Iterator[Docker]:
-    found = Docker(places)
-    yield found
-    left = found.close()
-    assert not left, f"left behind: {left}"
 
 
 def victims(docker: Docker, child: subprocess.Popen[str], kind: str) -> list[int]:

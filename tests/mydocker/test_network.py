@@ -14,19 +14,9 @@ from tests.mydocker.conftest import TIMEOUT
 from tests.mydocker.real import Docker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pyoci.mydocker import paths
+    pass
 
 SERVER = ["busybox", "sh", "-c", "mkdir -p /www && hostname > /www/index.html && exec httpd -f -p 80 -h /www"]
-
-
-@pytest.fixture
-def docker(places: paths.Paths) -> Iterator[Docker]:
-    found = Docker(places)
-    yield found
-    left = found.close()
-    assert not left, f"left behind: {left}"
 
 
 # -- pure -------------------------------------------------------------------------------------

@@ -23,19 +23,9 @@ from tests.mydocker.layers import directory, hard_link, member, symlink, tar
 from tests.mydocker.real import Docker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pyoci.mydocker import paths
 
 PROMPT = r"[#$] "
-
-
-@pytest.fixture
-def docker(places: paths.Paths) -> Iterator[Docker]:
-    found = Docker(places)
-    yield found
-    left = found.close()
-    assert not left, f"left behind: {left}"
 
 
 def sleeper(docker: Docker, *options: str, name: str = "box") -> str:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pyoci.mydocker import paths
+
+pytestmark = pytest.mark.usefixtures("subids")
 
 START, ALL = 3_000_000, 3 * 65536
 WEB = ["busybox", "sh", "-c", "mkdir /www; echo inside > /www/index.html; exec httpd -f -p 80 -h /www"]
@@ -38,14 +39,6 @@ def subids(isolated: None, tmp_path: Path) -> Iterator[Path]:
     yield file
     for name in mounted:
         harness.umount(name)
-
-
-@pytest.fixture
-def docker(places: paths.Paths, subids: Path) -> Iterator[Docker]:
-    found = Docker(places)
-    yield found
-    left = found.close()
-    assert not left, f"left behind: {left}"
 
 
 def owner(docker: Docker, name: str) -> int:
