@@ -24,6 +24,7 @@
 /* flags of symlink and mknod */
 #define REPLACE 1
 #define KEEP 2
+#define OWN_WAY 4 /* a symlink on the way is an error */
 
 #define COPY_DEPTH 100 /* tmpcopyup: directories below this are not copied but refused */
 
@@ -32,7 +33,7 @@ int op_mkdir(struct ctx *ctx, const struct op *op)
 	int fd;
 
 	ctx->mkdir_mode = (mode_t)op->num[0];
-	fd = path_create(ctx, op->strs[0].data, WANT_DIR, false);
+	fd = path_create(ctx, op->strs[0].data, WANT_DIR, FOLLOW_ALL);
 	ctx->mkdir_mode = 0;
 	if (fd < 0)
 		return op->num[1] ? 0 : fd;
@@ -65,12 +66,26 @@ static int own_node(int dir, const char *name, mode_t mode, dev_t dev, int64_t u
 	return r;
 }
 
+/* The directory that a name is made in: a file descriptor or -errno. */
+static int directory_for(struct ctx *ctx, const char *path, int64_t flags, char name[256])
+{
+	int dir = path_parent(ctx, path, flags & OWN_WAY ? FOLLOW_NONE : FOLLOW_ALL, name);
+	struct stat st;
+
+	/* a link in the place of the directory itself comes out as what it is */
+	if (dir >= 0 && fstat(dir, &st) == 0 && !S_ISDIR(st.st_mode)) {
+		close(dir);
+		dir = -ELOOP;
+	}
+	return dir == -ELOOP && flags & OWN_WAY ? detail(ctx, ELOOP, "a directory on the way is a symlink") : dir;
+}
+
 int op_mknod(struct ctx *ctx, const struct op *op)
 {
 	mode_t mode = (mode_t)op->num[0];
 	dev_t dev = makedev((unsigned)op->num[1], (unsigned)op->num[2]);
 	char name[256];
-	int dir = path_parent(ctx, op->strs[0].data, name), r;
+	int dir = directory_for(ctx, op->strs[0].data, op->num[5], name), r;
 
 	if (dir < 0)
 		return dir;
@@ -95,7 +110,7 @@ int op_symlink(struct ctx *ctx, const struct op *op)
 {
 	const char *target = op->strs[0].data;
 	char name[256];
-	int dir = path_parent(ctx, op->strs[1].data, name), r;
+	int dir = directory_for(ctx, op->strs[1].data, op->num[0], name), r;
 
 	if (dir < 0)
 		return dir;
@@ -150,7 +165,7 @@ static int open_ptmx(struct ctx *ctx)
 /* Put the terminal on /dev/console, as a file of its own and never through a link. */
 static int bind_console(struct ctx *ctx, int slave)
 {
-	int at = path_create(ctx, "/dev/console", WANT_FILE, true), r;
+	int at = path_create(ctx, "/dev/console", WANT_FILE, FOLLOW_NONE), r;
 	struct stat st;
 
 	if (at < 0)

@@ -20,6 +20,7 @@
 #define BIND_COPY_SYMLINK 8
 #define BIND_OVER_PROC 16
 #define BIND_OPTIONAL 32
+#define BIND_OWN_WAY 64
 #define TREE_IDMAP_ALL 64
 
 /* mount.copyup */
@@ -127,9 +128,9 @@ int op_tree(struct ctx *ctx, const struct op *op)
 /* Open, making it, the place where something is mounted.  Whatever the rootfs made of it with its
  * symlinks, it must not lie on procfs: a mount there hides or fakes what the kernel says
  * (CVE-2019-16884, CVE-2023-27561). */
-static int mount_point(struct ctx *ctx, const char *dest, enum want want, bool nofollow, bool over_proc)
+static int mount_point(struct ctx *ctx, const char *dest, enum want want, enum follow follow, bool over_proc)
 {
-	int fd = path_create(ctx, dest, want, nofollow);
+	int fd = path_create(ctx, dest, want, follow);
 
 	if (fd >= 0 && !over_proc && is_fs(fd, PROC_SUPER_MAGIC)) {
 		close(fd);
@@ -187,7 +188,7 @@ int op_mount(struct ctx *ctx, const struct op *op)
 	existed = at >= 0;
 	if (existed)
 		close(at);
-	at = mount_point(ctx, dest, WANT_DIR, kernel, false);
+	at = mount_point(ctx, dest, WANT_DIR, kernel ? FOLLOW_WAY : FOLLOW_ALL, false);
 	if (at < 0)
 		return at;
 	if (fstat(at, &st) < 0 || (kernel && !S_ISDIR(st.st_mode)))
@@ -263,7 +264,7 @@ static int copy_symlink(struct ctx *ctx, const struct op *op, int source)
 	if (n < 0)
 		return -errno;
 	target[n] = 0;
-	dir = path_parent(ctx, op->strs[1].data, name);
+	dir = path_parent(ctx, op->strs[1].data, FOLLOW_ALL, name);
 	if (dir < 0)
 		return dir;
 	if (symlinkat(target, dir, name) < 0)
@@ -292,7 +293,8 @@ int op_bind(struct ctx *ctx, const struct op *op)
 	else if (S_ISLNK(st.st_mode) && flags & BIND_COPY_SYMLINK)
 		r = copy_symlink(ctx, op, tree);
 	else if ((r = at = mount_point(ctx, op->strs[1].data, S_ISDIR(st.st_mode) ? WANT_DIR : WANT_FILE,
-				       (flags & BIND_DEST_NOFOLLOW) != 0, (flags & BIND_OVER_PROC) != 0)) >= 0) {
+				       flags & BIND_OWN_WAY ? FOLLOW_NONE : flags & BIND_DEST_NOFOLLOW ? FOLLOW_WAY : FOLLOW_ALL,
+				       (flags & BIND_OVER_PROC) != 0)) >= 0) {
 		r = set_attrs(tree, op, 2);
 		if (r == 0)
 			r = attach(tree, at);

@@ -154,9 +154,13 @@ bool plan_has_after(const struct ctx *ctx, uint16_t code);
 
 /* paths.c */
 enum want { WANT_ANY, WANT_DIR, WANT_FILE };
+
+/* Symlinks in a path: all are followed, all but the last component, or one is an error.  The last
+ * component comes out as the link that it is, with either of the latter. */
+enum follow { FOLLOW_ALL, FOLLOW_WAY, FOLLOW_NONE };
 int path_open(const struct ctx *ctx, const char *path, bool nofollow);
-int path_create(const struct ctx *ctx, const char *path, enum want want, bool nofollow);
-int path_parent(const struct ctx *ctx, const char *path, char name[256]);
+int path_create(const struct ctx *ctx, const char *path, enum want want, enum follow follow);
+int path_parent(const struct ctx *ctx, const char *path, enum follow follow, char name[256]);
 int path_read_regular(const struct ctx *ctx, const char *path, size_t max, char **data);
 int proc_open(const struct ctx *ctx, const char *path, int flags);
 bool is_device(int fd, unsigned major, unsigned minor);

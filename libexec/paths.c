@@ -27,7 +27,7 @@ struct walk {
 	int depth;
 	int links;
 	enum want want;
-	bool nofollow;
+	enum follow follow;
 	mode_t mode; /* of the directories made */
 	char rest[PATH_ROOM]; /* what is still to be walked */
 };
@@ -127,8 +127,8 @@ static int walk_step(struct walk *w, const char *name, bool last)
 		close(fd);
 		return -ENOTDIR;
 	}
-	if (S_ISLNK(st.st_mode) && !(last && w->nofollow)) {
-		int r = walk_link(w, fd);
+	if (S_ISLNK(st.st_mode) && !(last && w->follow != FOLLOW_ALL)) {
+		int r = w->follow == FOLLOW_NONE ? -ELOOP : walk_link(w, fd);
 
 		close(fd);
 		return r;
@@ -136,7 +136,7 @@ static int walk_step(struct walk *w, const char *name, bool last)
 	return walk_push(w, fd);
 }
 
-static int walk_path(const struct ctx *ctx, const char *path, enum want want, bool nofollow)
+static int walk_path(const struct ctx *ctx, const char *path, enum want want, enum follow follow)
 {
 	static struct walk w; /* large; nsexec has one thread */
 	char name[NAME_MAX + 1];
@@ -146,7 +146,7 @@ static int walk_path(const struct ctx *ctx, const char *path, enum want want, bo
 
 	if (strlen(path) >= PATH_MAX)
 		return -ENAMETOOLONG;
-	w = (struct walk){ .want = want, .nofollow = nofollow, .mode = ctx->mkdir_mode ? ctx->mkdir_mode : 0755 };
+	w = (struct walk){ .want = want, .follow = follow, .mode = ctx->mkdir_mode ? ctx->mkdir_mode : 0755 };
 	strcpy(w.rest, path);
 	w.dir[0] = fcntl(ctx->root, F_DUPFD_CLOEXEC, 3);
 	if (w.dir[0] < 0)
@@ -162,12 +162,14 @@ static int walk_path(const struct ctx *ctx, const char *path, enum want want, bo
 	return r;
 }
 
-static int in_root(int root, const char *path, uint64_t flags)
+static int in_root(int root, const char *path, enum follow follow)
 {
-	struct open_how how = { .flags = flags | O_CLOEXEC,
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC | (follow == FOLLOW_ALL ? 0 : O_NOFOLLOW),
 				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
 	int fd;
 
+	if (follow == FOLLOW_NONE)
+		how.resolve |= RESOLVE_NO_SYMLINKS;
 	/* EAGAIN: something was renamed meanwhile and the kernel could not tell that the path
 	 * stayed inside; a hostile process can do that at will, so a bound, then the walk */
 	for (int i = 0; i < 64; i++) {
@@ -186,22 +188,23 @@ static bool no_openat2(int r)
 /* Open a path of the container, symlinks resolved inside it, as O_PATH. */
 int path_open(const struct ctx *ctx, const char *path, bool nofollow)
 {
-	int fd = in_root(ctx->root, path, O_PATH | (nofollow ? O_NOFOLLOW : 0));
+	enum follow follow = nofollow ? FOLLOW_WAY : FOLLOW_ALL;
+	int fd = in_root(ctx->root, path, follow);
 
-	return no_openat2(fd) ? walk_path(ctx, path, WANT_ANY, nofollow) : fd;
+	return no_openat2(fd) ? walk_path(ctx, path, WANT_ANY, follow) : fd;
 }
 
 /* The same, making what is missing: directories, and at the end a directory or an empty file. */
-int path_create(const struct ctx *ctx, const char *path, enum want want, bool nofollow)
+int path_create(const struct ctx *ctx, const char *path, enum want want, enum follow follow)
 {
-	int fd = in_root(ctx->root, path, O_PATH | (nofollow ? O_NOFOLLOW : 0));
+	int fd = in_root(ctx->root, path, follow);
 
-	return fd == -ENOENT || no_openat2(fd) ? walk_path(ctx, path, want, nofollow) : fd;
+	return fd == -ENOENT || no_openat2(fd) ? walk_path(ctx, path, want, follow) : fd;
 }
 
 /* Open (making it) the directory that holds the last component, which comes back in `name`:
  * for files that must be made by name and never followed. */
-int path_parent(const struct ctx *ctx, const char *path, char name[256])
+int path_parent(const struct ctx *ctx, const char *path, enum follow follow, char name[256])
 {
 	char dir[PATH_MAX];
 	const char *slash;
@@ -220,7 +223,7 @@ int path_parent(const struct ctx *ctx, const char *path, char name[256])
 	if (!*name || !strcmp(name, ".") || !strcmp(name, ".."))
 		return -EINVAL;
 	dir[slash ? slash - dir : 0] = 0;
-	return path_create(ctx, *dir ? dir : "/", WANT_DIR, false);
+	return path_create(ctx, *dir ? dir : "/", WANT_DIR, follow);
 }
 
 /* Open something through the procfs handle: "self/..." or "sys/...".  No symlink is followed but

@@ -33,7 +33,8 @@ _CHARACTER = linux.DEVICE_TYPES["c"] | 0o666
 
 def make(draft: Draft) -> list[ops.Op]:
     """The nodes and links.  A /dev that is bound from the host is not touched: what would be made there,
-    would be made on the host (and runc does not either)."""
+    would be made on the host (and runc does not either).  For the same reason no symlink is followed to it: that of a
+    hostile image may lead to a volume."""
     listed = [(clean(d["path"]), d, f"/linux/devices/{i}") for i, d in enumerate(draft.linux.get("devices") or ())]
     steps = []
     own = not mounts.bound(draft.config, "/dev")
@@ -46,15 +47,15 @@ def make(draft: Draft) -> list[ops.Op]:
         if own or not path.startswith("/dev/"):
             steps.append(_listed(draft, path, device, where))
     if own:
-        steps.append(ops.op("symlink", "pts/ptmx", "/dev/ptmx", flags=ops.REPLACE))
-        steps += [ops.op("symlink", target, path, flags=ops.KEEP) for path, target in LINKS]
+        steps.append(ops.op("symlink", "pts/ptmx", "/dev/ptmx", flags=ops.REPLACE | ops.OWN_WAY))
+        steps += [ops.op("symlink", target, path, flags=ops.KEEP | ops.OWN_WAY) for path, target in LINKS]
     return steps
 
 
 def _default(draft: Draft, path: str, major: int, minor: int) -> ops.Op:
     if draft.limited:
         return _bind(draft, path, "")
-    return ops.op("mknod", path, mode=_CHARACTER, major=major, minor=minor, flags=ops.REPLACE)
+    return ops.op("mknod", path, mode=_CHARACTER, major=major, minor=minor, flags=ops.REPLACE | ops.OWN_WAY)
 
 
 def _listed(draft: Draft, path: str, device: dict[str, Any], where: str) -> ops.Op:
@@ -72,6 +73,7 @@ def _listed(draft: Draft, path: str, device: dict[str, Any], where: str) -> ops.
         minor=device.get("minor") or 0,
         uid=device.get("uid") or 0,
         gid=device.get("gid") or 0,
+        flags=ops.OWN_WAY if path.startswith("/dev/") else 0,
         where=where,
     )
 
@@ -79,4 +81,5 @@ def _listed(draft: Draft, path: str, device: dict[str, Any], where: str) -> ops.
 def _bind(draft: Draft, path: str, where: str) -> ops.Op:
     """A user namespace gives no right to mknod(2): the host's node of that path serves."""
     slot = draft.source(path, 0, where)
-    return ops.op("bind", path, path, slot=slot, flags=ops.BIND_DEST_NOFOLLOW, where=where)
+    flags = ops.BIND_DEST_NOFOLLOW | (ops.BIND_OWN_WAY if path.startswith("/dev/") else 0)
+    return ops.op("bind", path, path, slot=slot, flags=flags, where=where)

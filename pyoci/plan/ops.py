@@ -39,6 +39,7 @@ BIND_DEST_NOFOLLOW = 4
 BIND_COPY_SYMLINK = 8  # a source that is a symlink is copied, not bound
 BIND_OVER_PROC = 16  # the destination may lie on procfs (the lxcfs files); else that is refused
 BIND_OPTIONAL = 32  # a source that is not there is no error (nofail)
+BIND_OWN_WAY = 64  # a symlink anywhere in the destination is an error
 TREE_IDMAP_ALL = 64  # tree.flags: map the ids of every mount of the tree, not of the topmost only
 # mount.copyup: what a new tmpfs takes over from the directory it covers
 COPY_CONTENT = 1
@@ -48,6 +49,7 @@ COPY_MODE = 4
 # symlink.flags, mknod.flags
 REPLACE = 1  # an existing file of another kind is removed first; else it is an error
 KEEP = 2  # whatever exists stays
+OWN_WAY = 4  # a symlink on the way to it is an error
 # seccomp.flags, beside those of a profile: seccomp(2) returns a listener
 SECCOMP_LISTENER = 8
 # setids.flags

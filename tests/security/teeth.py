@@ -88,6 +88,12 @@ TEETH = (
         ("libexec/paths.c", "syscall(SYS_openat2, root, path,", "syscall(SYS_openat2, root, path + (*path == '/'),"),
     ),
     tooth(
+        "2",
+        "no symlink is followed to where devices are made",
+        "security/test_paths.py::test_dev_is_a_symlink_to_a_volume",
+        ("libexec/paths.c", "	if (follow == FOLLOW_NONE)\n", "	if (0)\n"),
+    ),
+    tooth(
         "8",
         "the target of a symlink begins at the container's root",
         "security/test_paths.py::test_dangling_symlinks_work_inside",
@@ -108,7 +114,7 @@ TEETH = (
         "3",
         "/dev/console is not followed",
         "security/test_paths.py::test_console_is_not_followed",
-        ("libexec/files.c", '"/dev/console", WANT_FILE, true)', '"/dev/console", WANT_FILE, false)'),
+        ("libexec/files.c", '"/dev/console", WANT_FILE, FOLLOW_NONE)', '"/dev/console", WANT_FILE, FOLLOW_ALL)'),
     ),
     tooth(
         "4",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.harness import Box, ConsoleSocket, pyoci_only, read_until
+from tests.security.conftest import tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +125,37 @@ def test_dev_is_a_symlink(box: Box, outside: Outside, without_dev: Callable[[], 
     box.process["terminal"] = False
     box.run(check=False)
     assert (outside.directory / "ptmx").read_text() == "of the host too\n"
+
+
+@pytest.mark.parametrize("who", ["root", "user namespace", "terminal"])
+@pytest.mark.parametrize("mounted", [True, False], ids=["tmpfs", "no mount"])
+def test_dev_is_a_symlink_to_a_volume(
+    box: Box, outside: Outside, console: ConsoleSocket, without_dev: Callable[[], None], mounted: bool, who: str
+) -> None:
+    """SECURITY 2: a volume is a directory of the host; no node, link or console is made in it, and its ptmx stays."""
+    (box.rootfs / "dev").rmdir()
+    os.symlink("v", box.rootfs / "dev")
+    if not mounted:
+        without_dev()
+    else:
+        box.config["mounts"] = [mount for mount in box.config["mounts"] if not mount["destination"].startswith("/dev/")]
+    box.bind("/v", outside.directory)
+    box.linux["devices"] = [{"path": "/dev/planted", "type": "c", "major": 1, "minor": 5}]
+    if who == "user namespace":
+        box.userns()
+        box.linux["devices"][0]["path"] = "/dev/full"
+        for path in (outside.directory, outside.directory / "dir"):
+            path.chmod(0o777)
+        outside.before = tree(outside.directory)
+    if who == "terminal":
+        box.mount("/dev/pts", "devpts", "devpts", "newinstance")
+        (outside.directory / "pts").mkdir()  # where that is mounted
+        outside.before = tree(outside.directory)
+        box.process["terminal"] = True
+        box.create("--console-socket", str(console.path), check=False)
+    else:
+        box.run(check=False)
+    assert outside.changes() == []
 
 
 HOSTILE = ["symlink", "file", "device", "fifo", "directory"]

@@ -104,7 +104,7 @@ def test_d04_default_devices() -> None:
         "/dev/tty": (5, 0),
     }
     assert {op.num("mode") for op in nodes.values()} == {stat.S_IFCHR | 0o666}
-    assert {op.num("flags") for op in nodes.values()} == {ops.REPLACE}
+    assert {op.num("flags") for op in nodes.values()} == {ops.REPLACE | ops.OWN_WAY}
 
 
 def test_l27_d04_links() -> None:
@@ -137,7 +137,7 @@ def test_d01_d03_listed_devices() -> None:
 
 def test_d02_a_listed_device_replaces_nothing() -> None:
     made = make(linux={"devices": [{"path": "/dev/x", "type": "c", "major": 1, "minor": 3}]})
-    assert [op.num("flags") for op in find(made, "mknod") if op.where] == [0]
+    assert [op.num("flags") for op in find(made, "mknod") if op.where] == [ops.OWN_WAY]
 
 
 def test_d04_a_listed_device_stands_in_for_the_default() -> None:
@@ -173,5 +173,5 @@ def test_n08_devices_are_bound_in_a_user_namespace(
     assert [op.string("dest") for op in bound][-1] == b"/dev/fuse"
     assert len(bound) == 7
     assert all(op.string("dest") == op.string("source") for op in bound)
-    assert all(op.num("flags") == ops.BIND_DEST_NOFOLLOW for op in bound)
+    assert all(op.num("flags") == ops.BIND_DEST_NOFOLLOW | ops.BIND_OWN_WAY for op in bound)
     assert all((op.num("slot") >= 0) == slots for op in bound)
