@@ -48,8 +48,8 @@ def row(container: Container, state: State, truncate: bool = True) -> dict[str, 
     if truncate and len(line) > 20:
         line = f"{line[:19]}…"
     record = container.record
-    mine = [*map(ports.text, published(container))] if state.alive else []
-    names = {port.split("->")[-1] for port in mine}
+    entries = published(container) if state.alive else []
+    names = {f"{entry['container_port']}/{entry['proto']}" for entry in entries}
     exposed = [port for port in container.config.get("ExposedPorts") or () if port not in names] if state.alive else []
     return {
         "ID": container.id[:12] if truncate else container.id,
@@ -59,7 +59,7 @@ def row(container: Container, state: State, truncate: bool = True) -> dict[str, 
         "RunningFor": show.age(str(record.get("created", ""))),
         "Status": status(state),
         "State": state.status,
-        "Ports": ", ".join([*mine, *exposed]),
+        "Ports": ", ".join([*ports.texts(entries), *exposed]),
         "Names": container.name,
         "Labels": ",".join(f"{key}={value}" for key, value in sorted((container.config.get("Labels") or {}).items())),
         "Mounts": ",".join(mount["name"] or mount["source"] for mount in record.get("mounts") or ()),

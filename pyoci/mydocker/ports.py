@@ -127,3 +127,27 @@ def _bindable(entry: dict[str, Any], port: int) -> bool:
 def text(entry: dict[str, Any]) -> str:
     """0.0.0.0:8080->80/tcp, as ps shows it."""
     return f"{entry['host_ip'] or '0.0.0.0'}:{entry['host_port']}->{entry['container_port']}/{entry['proto']}"
+
+
+def texts(entries: Iterable[dict[str, Any]]) -> list[str]:
+    """The same of many, ports that follow each other in one: 0.0.0.0:8080-8082->80-82/tcp."""
+    runs: list[list[dict[str, Any]]] = []
+    for entry in sorted(
+        entries, key=lambda one: (one["proto"], one["host_ip"], one["container_port"], one["host_port"])
+    ):
+        last = runs[-1][-1] if runs else None
+        if last and _follows(last, entry):
+            runs[-1].append(entry)
+        else:
+            runs.append([entry])
+    return [text(run[0]) if len(run) == 1 else _range_text(run[0], run[-1]) for run in runs]
+
+
+def _follows(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    same = (one["proto"], one["host_ip"]) == (other["proto"], other["host_ip"])
+    return same and all(other[key] == one[key] + 1 for key in ("host_port", "container_port"))
+
+
+def _range_text(first: dict[str, Any], last: dict[str, Any]) -> str:
+    outside = f"{first['host_ip'] or '0.0.0.0'}:{first['host_port']}-{last['host_port']}"
+    return f"{outside}->{first['container_port']}-{last['container_port']}/{first['proto']}"

@@ -20,6 +20,7 @@ from pyoci.mydocker import (
     logwriter,
     mounts,
     observed,
+    ports,
     restart,
     runoptions,
     runspec,
@@ -253,6 +254,18 @@ def test_detach_keys() -> None:
 
 
 # -- restarts ---------------------------------------------------------------------------------
+
+
+def test_ports_in_ps() -> None:
+    entries = [
+        port for text in ("8080:80", "8082-8084:82-84", "127.0.0.1:8081:81", "53:53/udp") for port in ports.parse(text)
+    ]
+    assert ports.texts(entries) == [
+        "0.0.0.0:8080->80/tcp",
+        "0.0.0.0:8082-8084->82-84/tcp",
+        "127.0.0.1:8081->81/tcp",
+        "0.0.0.0:53->53/udp",
+    ]
 
 
 def test_limits_of_an_ordinary_user() -> None:
