@@ -66,7 +66,7 @@ class Log:
 
     def warnings(self, texts: Iterable[str]) -> None:
         """What was not as asked, after the verb has done its work."""
-        for text in texts:
+        for text in dict.fromkeys(texts):
             self._write("warning", text)
 
     def debug(self, text: str) -> None:

@@ -53,7 +53,7 @@ def settings(dirs: dict[str, str], resources: dict[str, Any], where: str) -> lis
     """See plan.cgroup.settings.  dirs: controller -> directory."""
     check_burst(resources, where)
     if resources.get("unified"):
-        raise cgroup.unsupported("unified", f"{where}/unified")
+        raise cgroup.unsupported(" ".join(resources["unified"]), f"{where}/unified")
     result = []
     for section, name, controller, file, when in TABLE:
         value = _text((resources.get(section) or {}).get(name), when)

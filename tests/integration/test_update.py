@@ -161,4 +161,4 @@ def test_what_this_machine_cannot_do(box: Box) -> None:
     if not Path("/sys/fs/resctrl/schemata").exists():
         assert "RDT" in box.rt("update", "--l3-cache-schema", "L3:0=f", box.id, check=False).error
     if V1:
-        assert "unified" in box.rt("update", "--memory-high", "64m", box.id, check=False).error
+        assert "memory.high cannot be set" in box.rt("update", "--memory-high", "64m", box.id, check=False).error
