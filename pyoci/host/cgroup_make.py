@@ -223,10 +223,11 @@ def apply(writes: list[Write]) -> None:
 def _apply_one(write: Write) -> None:
     try:
         cgroupfs.write(write.file, write.value)
-    except FileNotFoundError:
-        if write.other:
+    except OSError as error:
+        # EOPNOTSUPP: bfq is there, but not the scheduler of this disk
+        if write.other and error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
             _apply_one(write.other)
-        elif not write.needless:
+        elif error.errno != errno.ENOENT or not write.needless:
             raise
 
 
