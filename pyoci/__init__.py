@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyoci.container import Container as Container
     from pyoci.container import default_root as default_root
     from pyoci.container_list import list as list
+    from pyoci.container_plan import default_config as default_config
     from pyoci.container_plan import make_plan as make_plan
     from pyoci.errors import AlreadyExists as AlreadyExists
     from pyoci.errors import Error as Error
@@ -37,6 +38,7 @@ _EXPORTS = {
     "Container": "pyoci.container",
     "Process": "pyoci.host.process",
     "default_root": "pyoci.container",
+    "default_config": "pyoci.container_plan",
     "list": "pyoci.container_list",
     "make_plan": "pyoci.container_plan",
     "site_directories": "pyoci.cold",

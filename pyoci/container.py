@@ -221,6 +221,17 @@ class Container:
             container_events.running(self.id, directory.status(record))
         return container_events.follow(record, self.id, self._process(record), interval)
 
+    def oom_killed(self) -> bool:
+        """Whether the kernel killed a process of the container for want of memory; also of one that has stopped.
+
+        Raises errors.NotFound, errors.WrongState.
+        """
+        from pyoci.host import cgroup
+
+        with self._directory() as directory:
+            record = directory.load().get("cgroup") or {}
+            return bool(record) and cgroup.oom_killed(record)
+
     # -- changing -----------------------------------------------------------------------------
 
     def start(self) -> None:

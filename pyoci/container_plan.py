@@ -1,8 +1,8 @@
-"""What create would do, without doing it."""
+"""What to give to create, and what it would do."""
 
 from __future__ import annotations
 
-from pyoci import container_create, errors
+from pyoci import container_create, errors, kernel, spec
 from pyoci.host import facts
 from pyoci.plan import make
 
@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.plan import Plan
+
+
+_UNIFIED = "/sys/fs/cgroup/cgroup.controllers"  # is there when cgroup v2 is all there is
+
+
+def default_config(*, rootless: bool = False) -> dict[str, Any]:
+    """The config that `pyoci spec` writes: a shell with a terminal, in namespaces of its own, on a read-only rootfs/.
+
+    rootless: for the calling user, without privileges.
+    """
+    return spec.default(rootless, kernel.geteuid(), kernel.getegid(), kernel.exists(_UNIFIED))
 
 
 def make_plan(

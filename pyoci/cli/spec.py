@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pyoci import errors, json, spec
+from pyoci import container_plan, errors, json
 from pyoci.cli import options
 from pyoci.cli.options import Option
 
@@ -19,13 +19,11 @@ config.json is written into the bundle: a shell with a terminal, in namespaces o
 read-only root file system in rootfs/.
 """
 NAME = "config.json"
-UNIFIED = "/sys/fs/cgroup/cgroup.controllers"  # is there when cgroup v2 is all there is
 
 
 def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Write it."""
-    unified = os.path.exists(UNIFIED)
-    config = spec.default(opts.flag("rootless"), os.geteuid(), os.getegid(), unified)
+    config = container_plan.default_config(rootless=opts.flag("rootless"))
     path = os.path.join(opts.text("bundle"), opts.text("file") or NAME)
     save(path, (json.dumps(config, indent=2) + "\n").encode())
     return 0
