@@ -16,7 +16,7 @@ An operation is one line of words:
   eager                   create starts the program; late: start makes the container anew, from the config of then
   once                    an id is good for one create
   leak                    a cgroup stays after delete, and after a create that fails
-  chown-rootfs, chown-cgroup  give a file of the root file system, or the cgroup, to user 100000
+  chown-rootfs, chown-cgroup  give a file of the root file system, or the cgroup, to whom it does not belong
   nsenter                 exec does nothing but join the namespaces
 """
 
@@ -414,6 +414,6 @@ def main(ops: list[str], argv: list[str]) -> int:
     if "eager" in ops and verb.name == "create" and done.returncode == 0:
         subprocess.run([*argv[: verb.at], "start", verb.id], check=False)
     if "chown-cgroup" in ops and verb.name == "create":
-        top = machine.controller("pids")
-        os.chown(f"{top}/{verb.id}", 100000, 100000)
+        owner = 0 if machine.unified() else 100000  # what it should not be
+        os.chown(f"{machine.controller('pids')}/{verb.id}", owner, owner)
     return 0 if f"swallow {verb.name}" in ops else done.returncode
