@@ -132,7 +132,8 @@ def test_output_goes_where_restore_sends_it(saved: Saved, before: str, after: st
     if after != "null":
         numbers = second.numbers()
         assert numbers
-        assert numbers[0] in (reached, reached + 1), "it goes on, it does not begin"
+        # it says a number before it writes it down, and was stopped before the one or the other
+        assert numbers[0] in (reached + 1, reached + 2), "it goes on, it does not begin"
     saved.box.delete("--force")
     first.close()
     second.close()
