@@ -132,7 +132,10 @@ def _end(directory: states.Directory, record: dict[str, Any], init: Process) -> 
             return
         except TimeoutError:
             continue
-    raise errors.WrongState(f"container {directory.id} does not end: process {init.pid} ignores SIGKILL")
+    raise errors.WrongState(
+        f"container {directory.id} does not end: process {init.pid} ignores SIGKILL",
+        hint="the parent of a process that joined the container may not have reaped it",
+    )
 
 
 def _destroy(directory: states.Directory, record: dict[str, Any], warnings: list[str]) -> None:
