@@ -25,6 +25,7 @@ def make_config(container: Container, rootfs: str) -> dict[str, Any]:
         user = users.resolve(root, container.config["User"], tuple(host["group_add"]))
     finally:
         os.close(root)
+    _check_ids(host, user)
     place = config.Place(rootfs, container.directory, user)
     place.joins = _joins(container)
     place.shm = _shm(container)
@@ -42,6 +43,17 @@ def make_config(container: Container, rootfs: str) -> dict[str, Any]:
     if "network" in place.joins:  # the names of that network are that container's
         place.directory = containers.find(container.paths, host["network"].partition(":")[2]).directory
     return config.make(record, place)
+
+
+def _check_ids(host: dict[str, Any], user: users.User) -> None:
+    """A container of --userns has so many ids and no more."""
+    ids = idmap.of(host)
+    highest = max(user.uid, user.gid, *user.groups)
+    if ids and highest >= ids.size:
+        raise errors.UsageError(
+            f"the user or group {highest} is not among the {ids.size} ids of the container",
+            hint=f"--userns=auto:size={highest + 1}",
+        )
 
 
 def _write_files(container: Container, own_network: bool) -> None:

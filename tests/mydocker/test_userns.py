@@ -100,6 +100,9 @@ def test_what_does_not_go_together(docker: Docker) -> None:
         assert "user namespaces" in result.err
     for mode in ("keep-id", "auto:size=0", "auto:size=x", "nomap"):
         assert docker("run", "--rm", f"--userns={mode}", "busybox", "true").code == 125
+    beyond = docker("run", "--rm", "--userns=auto:size=100", "-u", "100", "busybox", "true")
+    assert beyond.code == 125
+    assert "--userns=auto:size=101" in beyond.err
     full = docker("run", "--rm", f"--userns=auto:size={ALL + 1}", "busybox", "true")
     assert full.code == 125
     assert "/etc/subuid" in full.err

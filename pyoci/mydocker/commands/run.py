@@ -114,11 +114,12 @@ def _image(paths: Any, reference: str, given: dict[str, Any]) -> Image:
     from pyoci.mydocker import busybox, progress
 
     store, platform, policy = images.Store(paths), given["platform"] or "", given["pull"]
-    if policy == "missing" and not busybox.is_meant(reference):
+    if policy == "missing":
         try:
             return store.ensure(reference, policy="never", platform=platform)
         except errors.NotFound:
-            sys.stderr.write(f"Unable to find image '{Reference.parse(reference)}' locally\n")
+            if not busybox.is_meant(reference):
+                sys.stderr.write(f"Unable to find image '{Reference.parse(reference)}' locally\n")
     # what it tells goes to stdout, which is the container's here: it is for a person who looks, or not at all
     quiet = given["quiet"] or not sys.stdout.isatty()
     with progress.watcher(quiet=quiet) or contextlib.nullcontext() as shown:
