@@ -261,16 +261,19 @@ def exec_in_subcgroup(box: Box) -> None:
 def systemd_properties(box: Box) -> None:
     """Properties of the unit by annotation."""
     unit = with_systemd(box)
-    box.config["annotations"] = {"org.systemd.property.CollectMode": "'inactive-or-failed'"}
+    names = ("CollectMode", "TimeoutStopUSec")
+    values = ("'inactive-or-failed'", "uint64 123000000")
+    box.config["annotations"] = {f"org.systemd.property.{n}": value for n, value in zip(names, values, strict=True)}
     box.up()
     shown = subprocess.run(
-        ["systemctl", "show", "-p", "CollectMode", unit],
+        ["systemctl", "show", "-p", ",".join(names), unit],
         capture_output=True,
         text=True,
         timeout=machine.TIMEOUT,
         check=False,
     )
-    same(shown.stdout.strip(), "CollectMode=inactive-or-failed", f"property of {unit}")
+    wanted = ["CollectMode=inactive-or-failed", "TimeoutStopUSec=2min 3s"]
+    same(sorted(shown.stdout.split("\n"))[-2:], wanted, f"properties of {unit}")
 
 
 @check("C26")
