@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import sys
 from pathlib import Path
 
-CLONE_NEWNS = 0x20000
-MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = 0x1000, 0x2000, 0x4000, 0x40000
-MNT_DETACH = 2
-PR_SET_CHILD_SUBREAPER = 36
-CGROUPS = Path("/sys/fs/cgroup")
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-libc = ctypes.CDLL(None, use_errno=True)
-libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
-
-
-def _checked(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def mount(source: Path | str, target: Path | str, fstype: str = "", flags: int = 0, data: str = "") -> None:
-    """mount(2)."""
-    words = [os.fsencode(word) or None for word in (source, target, fstype)]
-    _checked(libc.mount(*words, flags, data.encode() or None), f"mount {target}")
-
-
-def umount(target: Path) -> None:
-    """umount2(2), also of what is in use: nothing of it is seen outside of this namespace."""
-    _checked(libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
+from conformance.machine import (  # the same corner, without a network of its own
+    CGROUPS,
+    CLONE_NEWNS,
+    MS_BIND,
+    MS_MOVE,
+    MS_PRIVATE,
+    MS_REC,
+    PR_SET_CHILD_SUBREAPER,
+    checked,
+    libc,
+    mount,
+    umount,
+)
 
 
 def enter() -> None:
     """A private mount namespace, and this process as subreaper.  Needs root; raises OSError."""
-    _checked(libc.unshare(CLONE_NEWNS), "unshare")
+    checked(libc.unshare(CLONE_NEWNS), "unshare")
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
-    _checked(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+    checked(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
 
 
 def add_hugetlb(stage: Path) -> str:
@@ -54,11 +44,11 @@ def add_hugetlb(stage: Path) -> str:
     try:
         mount("cgroup", stage / "hugetlb", "cgroup", data="hugetlb")
     except OSError as error:
-        _checked(libc.umount2(str(stage).encode(), MNT_DETACH), "umount")
+        umount(stage)
         return f"crun needs the hugetlb v1 controller, which cannot be mounted: {os.strerror(error.errno or 0)}"
     for entry in CGROUPS.iterdir():
         _copy(entry, stage / entry.name)
-    _checked(libc.umount2(str(CGROUPS).encode(), MNT_DETACH), "umount")
+    umount(CGROUPS)
     mount(stage, CGROUPS, flags=MS_MOVE)
     return ""
 

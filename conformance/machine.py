@@ -46,7 +46,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 
 
-def _checked(result: int, what: str) -> None:
+def checked(result: int, what: str) -> None:
+    """Raises OSError when a call of libc has failed."""
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
@@ -55,19 +56,19 @@ def _checked(result: int, what: str) -> None:
 def mount(source: Path | str, target: Path | str, fstype: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2).  Raises OSError."""
     words = [os.fsencode(word) or None for word in (source, target, fstype)]
-    _checked(libc.mount(*words, flags, data.encode() or None), f"mount {target}")
+    checked(libc.mount(*words, flags, data.encode() or None), f"mount {target}")
 
 
 def umount(target: Path | str) -> None:
     """umount2(2) MNT_DETACH.  Raises OSError."""
-    _checked(libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
+    checked(libc.umount2(os.fsencode(target), MNT_DETACH), f"umount {target}")
 
 
 def enter() -> None:
     """Private mount and network namespaces for this process, and orphans for its children.  Raises OSError."""
-    _checked(libc.unshare(CLONE_NEWNS | CLONE_NEWNET), "unshare")
+    checked(libc.unshare(CLONE_NEWNS | CLONE_NEWNET), "unshare")
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
-    _checked(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+    checked(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
     if shutil.which("ip"):
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 

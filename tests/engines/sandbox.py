@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.integration.harness import MS_BIND, MS_PRIVATE, MS_REC, _checked, libc, mount, umount
+from tests.integration.harness import MS_BIND, MS_PRIVATE, MS_REC, checked, libc, mount, umount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -284,7 +284,7 @@ def enter(name: str, report: int, work: Path, function: Callable[[], int]) -> in
     made = make_cgroups(name)
     for directory in made:
         os.write(report, f"{directory}\n".encode())
-    _checked(libc.unshare(NEW_NAMESPACES), "unshare")
+    checked(libc.unshare(NEW_NAMESPACES), "unshare")
     if (made[0] / "cgroup.controllers").exists():  # v2: no process may be where controllers are handed on
         (made[0] / "outer").mkdir()
         (made[0] / "outer/cgroup.procs").write_text("0")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import ctypes
 import fcntl
 import functools
 import json
@@ -30,6 +29,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from conformance.editing import Editing
+from conformance.machine import (  # noqa: F401  # for those who import this
+    CLONE_NEWNS,
+    MS_BIND,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    PR_SET_CHILD_SUBREAPER,
+    checked,
+    libc,
+    mount,
+    umount,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -41,37 +54,12 @@ SLOWNESS = 6 if os.environ.get("PYOCI_VM") else 1  # the virtual machine is emul
 TIMEOUT = 20.0 * SLOWNESS  # seconds one runtime command may take
 PREFIX = f"it{os.getpid()}-"  # of every id, and so of every cgroup, of this session
 
-CLONE_NEWNS = 0x20000
-MS_REC, MS_PRIVATE, MS_BIND, MS_SHARED = 0x4000, 0x40000, 0x1000, 0x100000
-MNT_DETACH = 2
-PR_SET_CHILD_SUBREAPER = 36
-
-libc = ctypes.CDLL(None, use_errno=True)
-# ctypes passes int as C int otherwise, and mount(2) flags are unsigned long
-libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
-
-
-def _checked(result: int, what: str) -> None:
-    if result != 0:
-        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
-
-
-def mount(source: str, target: Path | str, fstype: str = "", flags: int = 0, data: str = "") -> None:
-    """mount(2), in the private mount namespace of the tests."""
-    words = [os.fsencode(word) if word else None for word in (source, str(target), fstype)]
-    _checked(libc.mount(*words, flags, data.encode() or None), f"mount {target}")
-
-
-def umount(target: Path | str) -> None:
-    """umount2(2) MNT_DETACH."""
-    _checked(libc.umount2(os.fsencode(str(target)), MNT_DETACH), f"umount {target}")
-
 
 def isolate() -> None:
     """Give this process a private mount namespace, and make orphaned descendants its children."""
-    _checked(libc.unshare(CLONE_NEWNS), "unshare")
+    checked(libc.unshare(CLONE_NEWNS), "unshare")
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
-    _checked(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+    checked(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
 
 
 @functools.cache
@@ -311,7 +299,7 @@ class Terminal:
         return wait_for(self.pid)
 
 
-class Box:
+class Box(Editing):
     """One bundle and the container made from it.
 
     config is written when the container is created; edit it before.  Commands that fail or
@@ -332,55 +320,12 @@ class Box:
 
     # editing
 
-    @property
-    def process(self) -> dict[str, Any]:
-        process: dict[str, Any] = self.config["process"]
-        return process
-
-    @property
-    def linux(self) -> dict[str, Any]:
-        linux: dict[str, Any] = self.config["linux"]
-        return linux
-
     def args(self, *argv: str) -> None:
         self.process["args"] = list(argv)
-
-    def script(self, text: str) -> None:
-        """Let the container run a shell script."""
-        self.args("sh", "-c", text)
-
-    def mount(self, destination: str, fstype: str, source: str | Path, *options: str) -> None:
-        """Add a mount at the end of the list."""
-        self.config["mounts"].append(
-            {"destination": destination, "type": fstype, "source": str(source), "options": list(options)}
-        )
-
-    def bind(self, destination: str, source: str | Path, *options: str) -> None:
-        self.mount(destination, "bind", source, "bind", *options)
-
-    def namespace(self, kind: str, path: str | None = None) -> None:
-        """Make (or join by path) a namespace."""
-        self.no_namespace(kind)
-        self.linux["namespaces"].append({"type": kind} if path is None else {"type": kind, "path": path})
-
-    def no_namespace(self, kind: str) -> None:
-        """Leave a namespace shared with the host."""
-        self.linux["namespaces"] = [n for n in self.linux["namespaces"] if n["type"] != kind]
-
-    def userns(self, host: int = 100000, size: int = 65536) -> None:
-        """A new user namespace, container 0.. is host .. for users and groups."""
-        self.namespace("user")
-        for key in ("uidMappings", "gidMappings"):
-            self.linux[key] = [{"containerID": 0, "hostID": host, "size": size}]
 
     def caps(self, *names: str, sets: str = "bounding effective permitted") -> None:
         """Exactly these capabilities in exactly these sets."""
         self.process["capabilities"] = {key: list(names) for key in sets.split()}
-
-    def hook(self, kind: str, path: str, *args: str, **fields: Any) -> None:
-        """Add a hook; args is the whole argv when given."""
-        entry = {"path": path, **({"args": list(args)} if args else {}), **fields}
-        self.config.setdefault("hooks", {}).setdefault(kind, []).append(entry)
 
     def write(self) -> None:
         (self.bundle / "config.json").write_text(json.dumps(self.config, indent=2))
