@@ -37,7 +37,9 @@ def test_story(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with out.open("w") as file:
         demo = harness.PROJECT / "bundles" / "run-demo"
-        done = subprocess.run([demo], stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=3 * harness.TIMEOUT, check=False)
+        done = subprocess.run(
+            [demo], stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=3 * harness.TIMEOUT, check=False
+        )
     text = out.read_text()
     assert done.returncode == 0, text
     position = 0
