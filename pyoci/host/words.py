@@ -31,7 +31,10 @@ _HINTS = {
     ("bind", errno.EPERM): _LOCKED,
     ("remount", errno.EPERM): _LOCKED,
     ("pivot", errno.EINVAL): "the root file system may be the initramfs, which cannot be left: --no-pivot",
-    ("propagation", errno.EINVAL): "/ is no mount here, as in a chroot: unshare --mount, then pivot_root(2) instead of it",
+    (
+        "propagation",
+        errno.EINVAL,
+    ): "/ is no mount here, as in a chroot: unshare --mount, then pivot_root(2) instead of it",
     ("rlimit", errno.EPERM): "raising a hard limit takes CAP_SYS_RESOURCE",
     ("oom_score_adj", errno.EACCES): "lowering it takes CAP_SYS_RESOURCE",
     ("sysctl", errno.ENOENT): "the kernel has no such sysctl",
