@@ -29,22 +29,26 @@ _DEEPEST = 500
 @contextlib.contextmanager
 def root_of(container: Container) -> Iterator[tuple[int, Ids | None]]:
     """A descriptor of a container's root, as it sees it when it runs, else mounted for the time being; and its ids."""
-    pid = container.state().pid
-    if pid:
-        fd = inroot.open_directory(f"/proc/{pid}/root")
-        try:
-            yield fd, idmap.of(container.host)
-        finally:
-            os.close(fd)
-        return
-    with container.lock():
-        store = images.Store(container.paths)
-        fd = inroot.open_directory(store.mount_again(container.id))
-        try:
-            yield fd, None
-        finally:
-            os.close(fd)
-            store.unmount(container.id)
+    while True:
+        pid = container.state().pid
+        if pid:
+            fd = inroot.open_directory(f"/proc/{pid}/root")
+            try:
+                yield fd, idmap.of(container.host)
+            finally:
+                os.close(fd)
+            return
+        with container.lock():
+            if container.state().alive:  # started meanwhile: the mount is not ours to remove
+                continue
+            store = images.Store(container.paths)
+            fd = inroot.open_directory(store.mount_again(container.id))
+            try:
+                yield fd, None
+            finally:
+                os.close(fd)
+                store.unmount(container.id)
+            return
 
 
 class Side:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from pyoci.mydocker import cli, containers, idmap, images, options, output
@@ -15,5 +17,7 @@ def command(name: str, target: str | None) -> None:
     paths = cli.paths()
     container = containers.find(paths, name)
     store = images.Store(paths)
-    with output.binary(target) as file:
+    # one that is started meanwhile would lose the mount that was made here
+    lock = contextlib.nullcontext() if container.state().alive else container.lock()
+    with lock, output.binary(target) as file:
         store.export(container.id, file, idmap.of(container.host))
