@@ -91,7 +91,7 @@ TEETH = (
         "2",
         "no symlink is followed to where devices are made",
         "security/test_paths.py::test_dev_is_a_symlink_to_a_volume",
-        ("libexec/paths.c", "	if (follow == FOLLOW_NONE)\n", "	if (0)\n"),
+        ("libexec/files.c", "flags & OWN_WAY ? FOLLOW_NONE : FOLLOW_ALL, name)", "FOLLOW_ALL, name)"),
     ),
     tooth(
         "8",
