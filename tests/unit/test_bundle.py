@@ -148,3 +148,11 @@ def test_rootfs_is_a_directory(directory: Path) -> None:
     with pytest.raises(errors.InvalidConfig, match="not a directory") as caught:
         loaded.check_rootfs()
     assert caught.value.where == "/root/path"
+
+
+@pytest.mark.parametrize("rootless", [False, True])
+def test_default_where_there_is_cgroup_v2_only(rootless: bool) -> None:
+    """As runc: a cgroup namespace more, and nothing else."""
+    config, plain = spec.default(rootless, unified=True), spec.default(rootless)
+    config["linux"]["namespaces"].remove({"type": "cgroup"})
+    assert config == plain
