@@ -74,9 +74,10 @@ class Blobs:
         digest = digest_of(data)
         if not self.has(digest):
             with self.receive(digest) as incoming:
-                incoming.restart()
-                incoming.write(data)
-                incoming.finish()
+                if not incoming.done:
+                    incoming.restart()
+                    incoming.write(data)
+                    incoming.finish()
         return digest
 
     def add_stream(self, source: Readable, what: str, limit: int, digest: str = "") -> tuple[str, int]:
@@ -176,7 +177,8 @@ class Incoming:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
-        if self.done or not self.size:
+        # once it has been renamed, what is in its place is another command's
+        if (self.done or not self.size) and _same(self._lock.fd, self.path):
             records.remove(self.path)
         self._lock.__exit__()
 

@@ -17,7 +17,7 @@ import pytest
 from pyoci.mydocker import content, errors, images, records, tree, volumes
 from pyoci.mydocker.reference import InvalidReference
 from tests.integration import harness
-from tests.mydocker.layers import add, blobs_of, directory, hard_link, member, symlink, tar
+from tests.mydocker.layers import add, blobs_of, digest, directory, hard_link, member, symlink, tar
 
 if TYPE_CHECKING:
     from pyoci.mydocker.paths import Paths
@@ -400,6 +400,20 @@ def test_concurrent_adding_and_sweeping(store: images.Store) -> None:
     assert len(os.listdir(store.paths.layers)) == 17
     store.sweep()
     assert all(store.layers.has(diff_id) for image in store.images() for diff_id in image.layers)
+
+
+def test_two_bring_one_blob(store: images.Store) -> None:
+    """The second begins when the first has just renamed its file: what is there now is not the first one's to remove."""
+    found = digest(b"data")
+    with store.blobs.receive(found) as first:
+        first.write(b"data")
+        first.finish()
+        second = store.blobs.receive(found)
+        second.__enter__()
+    assert os.path.exists(second.path), "the first one's end"
+    assert second.done
+    second.__exit__()
+    assert os.listdir(store.paths.partial) == []
 
 
 def test_killed_while_unpacking(store: images.Store) -> None:
