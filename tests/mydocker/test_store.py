@@ -403,7 +403,7 @@ def test_concurrent_adding_and_sweeping(store: images.Store) -> None:
 
 
 def test_two_bring_one_blob(store: images.Store) -> None:
-    """The second begins when the first has just renamed its file: what is there now is not the first one's to remove."""
+    """The second begins when the first has just renamed its file: what is there now is not for the first to remove."""
     found = digest(b"data")
     with store.blobs.receive(found) as first:
         first.write(b"data")
