@@ -316,19 +316,18 @@ def test_terminal_in_the_foreground(box: Box) -> None:
     saved = Saved(box, ANSWERS)
     box.process["terminal"] = True
     box.write()
-    first = Terminal(box.argv("run", "--bundle", str(box.bundle), box.id))
-    read_until(first.fd, "ready", SLOW)
-    box.rt("checkpoint", "--image-path", str(saved.images), box.id, timeout=SLOW)
-    first.wait()
-    second = Terminal(
-        box.argv("restore", "--image-path", str(saved.images), "--bundle", str(box.bundle), box.id), 40, 100
-    )
-    until(lambda: box.entries() == {box.id} and box.status == "running", "restore", SLOW)
-    os.write(second.fd, b"once\n")
-    read_until(second.fd, "got once", SLOW)
-    assert box.exec("sh", "-c", "stty size </dev/console").out.strip() == "40 100"
-    os.write(second.fd, b"\x04")
-    assert second.wait() == 3
+    with Terminal(box.argv("run", "--bundle", str(box.bundle), box.id)) as first:
+        read_until(first.fd, "ready", SLOW)
+        box.rt("checkpoint", "--image-path", str(saved.images), box.id, timeout=SLOW)
+        first.wait()
+    argv = box.argv("restore", "--image-path", str(saved.images), "--bundle", str(box.bundle), box.id)
+    with Terminal(argv, 40, 100) as second:
+        until(lambda: box.entries() == {box.id} and box.status == "running", "restore", SLOW)
+        os.write(second.fd, b"once\n")
+        read_until(second.fd, "got once", SLOW)
+        assert box.exec("sh", "-c", "stty size </dev/console").out.strip() == "40 100"
+        os.write(second.fd, b"\x04")
+        assert second.wait() == 3
 
 
 # -- engines -----------------------------------------------------------------------------------
