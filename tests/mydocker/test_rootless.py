@@ -21,7 +21,7 @@ from tests.mydocker.layers import directory, hard_link, member, tar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UID = 23456
+UID = 21_000_000 + os.getpid()  # of no other run of the tests
 LAYER = tar(
     directory("etc"),
     member("etc/shadow", b"x", uid=0, gid=42, mode=0o640),
@@ -155,9 +155,22 @@ def test_the_holder_is_known_by_more_than_its_number(user: User) -> None:
     user.good("images")
     record = user.home / "run/mydocker/rootless.json"
     user.end()
-    record.write_text(json.dumps({"pid": os.getpid(), "start": "1"}))
+    record.write_text(json.dumps({"pid": os.getpid(), "start": 1}))
     user.good("images")
     assert user.holder() != os.getpid()
+
+
+def test_a_zombie_holds_no_namespaces(tmp_path: Path) -> None:
+    """The holder has been killed, and whoever is its parent has not looked yet."""
+    from pyoci.mydocker import processes, rootless
+
+    record = tmp_path / "rootless.json"
+    with subprocess.Popen(["sleep", "infinity"]) as child:
+        record.write_text(json.dumps({"pid": child.pid, "start": processes.start_time(child.pid)}))
+        assert rootless._holder(str(record)) == child.pid
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert rootless._holder(str(record)) is None
 
 
 def test_the_variable_alone_opens_nothing(user: User) -> None:
