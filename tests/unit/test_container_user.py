@@ -85,7 +85,7 @@ def test_any_file_is_read(passwd: str, group: str) -> None:
 
 def test_a_process_that_has_ended() -> None:
     with pytest.raises(errors.Error):
-        container_user.Lookup(Process(0, 0)).user(BASE, "root", [])
+        container_user.resolve(Process(0, 0), BASE, "root", [])
 
 
 # -- files under a root -----------------------------------------------------------------------
