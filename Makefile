@@ -61,7 +61,7 @@ test: build build/nsexec-asan build/apt-test $(VENV)/stamp ## every test (PYTEST
 test-teeth: build build/apt-test $(VENV)/stamp ## take every defence out once: its test must fail (TEETH= chooses)
 	$(SUDO) $(VENV)/bin/python -m tests.security.teeth $(TEETH)
 
-test-security-long: build build/apt-test $(VENV)/stamp ## the attacks, thousands of rounds (half an hour)
+test-security-long: build build/apt-test $(VENV)/stamp ## the attacks, thousands of rounds; the suite on degraded kernels (two hours)
 	$(SUDO) env PYOCI_LONG=1 $(VENV)/bin/python -m pytest tests/security $(PYTEST_ARGS)
 
 fuzz: build/fuzz_plan ## fuzz the plan reader of nsexec (FUZZ_SECONDS=600); finds go to tests/security/corpus

@@ -27,9 +27,9 @@ def test_a_container_that_freezes_itself(box: Box, who: str) -> None:
     }
     box.script(f"cd /sys/fs/cgroup/freezer; mkdir x x/y; {freeze[who]}; sleep 1000")
     box.up()
-    until(lambda: "done" in box.logs(), "the script")
+    until(lambda: "done" in box.logs(), "the script", 20)
     if who == "init":
-        until(lambda: "FREEZING" in frozen(box) or "FROZEN" in frozen(box), "init frozen")
+        until(lambda: "FREEZING" in frozen(box) or "FROZEN" in frozen(box), "init frozen", 20)
     pid = box.pid
     box.popen("delete", "--force", box.id)
     assert wait_for(pid) == -9

@@ -115,7 +115,7 @@ def hostile_inside(box: Box, script: str) -> None:
     box.linux["resources"] = {}
     box.script(f"{script}; echo ready; sleep 100")
     box.up()
-    until(lambda: "ready" in box.logs(), "the script")
+    until(lambda: "ready" in box.logs(), "the script", 20)
 
 
 CHANGES = {

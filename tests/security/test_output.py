@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyoci.host import notify
-from tests.integration.harness import Box, Terminal, pyoci_only
+from tests.integration.harness import Box, Terminal, pyoci_only, read_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ def test_one_line_of_a_terminal(box: Box, way: str) -> None:
     WAYS[way](box)
     box.write()
     with Terminal(box.argv("create", "--bundle", str(box.bundle), box.id)) as terminal:
-        shown = terminal.read("")
+        shown = read_until(terminal.fd, "", 20)
         terminal.wait()
     assert shown.count("\n") == 1, shown
     assert clean(shown.strip("\r\n")), shown
