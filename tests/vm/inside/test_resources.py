@@ -74,8 +74,18 @@ def test_weights_of_bfq(box: Box) -> None:
     assert values(box, "io.bfq.weight")["io.bfq.weight"].splitlines() == ["default 500", f"{DISK} 30"]
 
 
+@pytest.fixture
+def iocost() -> Iterator[None]:
+    """The controller behind io.weight, switched on for the disk."""
+    file = CGROUPS / "io.cost.qos"
+    file.write_text(f"{DISK} enable=1")
+    yield
+    file.write_text(f"{DISK} enable=0")
+
+
+@pytest.mark.usefixtures("iocost")
 def test_weight_of_one_disk(box: Box) -> None:
-    """C14: without bfq the kernel's own weights, converted."""
+    """C14: for a disk that is not bfq's the kernel's own weights, converted."""
     resources(box, blockIO={"weightDevice": [{"major": MAJOR, "minor": MINOR, "weight": 500}]})
     box.create()
     assert f"{DISK} 4950" in values(box, "io.weight")["io.weight"].splitlines()
