@@ -54,7 +54,14 @@ def test_only_stdio(box: Box, leaks: list[int], how: str) -> None:
         assert fd_numbers(box.exec("probe", "fds", pass_fds=leaks).out) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("base", ["/proc/self/fd/{}", "/proc/self/fd/{}/..", "/dev/fd/{}", "/proc/1/fd/{}"])
+@pytest.mark.parametrize(
+    "base",
+    [
+        "/proc/self/fd/{}",
+        "/proc/self/fd/{}/..",
+        *(pytest.param(other, marks=pytest.mark.long) for other in ("/dev/fd/{}", "/proc/1/fd/{}")),
+    ],
+)
 def test_cwd_of_create(box: Box, leaks: list[int], base: str) -> None:
     """CVE-2024-21626: whichever number the runtime's own descriptors have."""
     box.args("sleep", "100")

@@ -88,7 +88,7 @@ def test_lives(box: Box) -> None:
             process.close()
             made.delete(force=True)
 
-    many(box, work, rounds(50, 1000))
+    many(box, work, rounds(25, 1000))
     os.close(quiet)
 
 
@@ -130,4 +130,4 @@ def test_killed_runtimes(box: Box) -> None:
         box.delete("--force")
         children()
 
-    many(box, work, rounds(50, 1000))
+    many(box, work, rounds(25, 1000))

@@ -87,7 +87,7 @@ def test_exchanged_component(box: Box, racing: Path, outside: Outside, kind: str
     """Whoever wins, nothing outside is mounted on, made or masked; the fixture looks at the host."""
     arrange(box, kind, racing)
     box.args("sleep", "100")
-    made = sum(attempt(box, outside) for _ in range(rounds(25, 500)))
+    made = sum(attempt(box, outside) for _ in range(rounds(20, 500)))
     assert made or kind != "masks"
     assert outside.changes() == []
 
@@ -97,7 +97,7 @@ def test_exchanged_proc(box: Box, attack: Path, outside: Outside) -> None:
     """/proc of the rootfs is now a directory, now a symlink."""
     os.symlink(outside.directory, box.rootfs / "link")
     racer = Racer(attack, box.rootfs / "proc", box.rootfs / "link")
-    for _ in range(rounds(20, 300)):
+    for _ in range(rounds(10, 300)):
         if box.create(check=False).code == 0:
             lines = Path(f"/proc/{box.pid}/mountinfo").read_text().splitlines()
             points = [line.split()[4] for line in lines if " - proc " in line]
@@ -112,7 +112,7 @@ def test_exchanged_copyup(box: Box, racing: Path, outside: Outside) -> None:
     box.bind("/v", racing)
     box.mount("/v/d", "tmpfs", "tmpfs", "size=1m", "tmpcopyup")
     box.args("sleep", "100")
-    for _ in range(rounds(15, 300)):
+    for _ in range(rounds(10, 300)):
         if box.create(check=False).code == 0:
             box.start()
             assert "secret" not in box.exec("sh", "-c", "ls /v/d/dir /v/l/dir 2>/dev/null; true").out
