@@ -69,8 +69,10 @@ def _unread() -> list[str]:
     """What went into files, and into pipes that the test has not read."""
     found = [Path(name).read_text(errors="replace") for name in _files if os.path.isfile(name)]
     for process in _started:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it may have closed its output, and not have ended yet
+            process.wait(5)
         for stream in (process.stderr, process.stdout):
-            if stream and not stream.closed and process.poll() is not None:
+            if stream and not stream.closed and process.returncode is not None:
                 os.set_blocking(stream.fileno(), False)
                 with contextlib.suppress(OSError, TypeError):
                     found.append(_text(stream.read()))
