@@ -95,7 +95,7 @@ def _v1(dirs: dict[str, str]) -> Fields:
         "memory": _v1_memory(directory("memory")),
         "pids": _pids(directory("pids")),
         "blkio": _v1_block_io(directory("blkio")),
-        "hugetlb": dict(_v1_hugetlb(directory("hugetlb"))),
+        "hugetlb": dict(sorted(_v1_hugetlb(directory("hugetlb")))),
     }
 
 
@@ -224,7 +224,7 @@ def _v2(directory: str) -> Fields:
         "memory": {**_v2_memory(directory), **pressure(f"{directory}/memory.pressure")},
         "pids": _pids(directory),
         "blkio": {**some(tables), **pressure(f"{directory}/io.pressure")},
-        "hugetlb": dict(_v2_hugetlb(directory)),
+        "hugetlb": dict(sorted(_v2_hugetlb(directory))),
     }
 
 
