@@ -32,7 +32,11 @@ def test_a_container_that_freezes_itself(box: Box, who: str) -> None:
         until(lambda: "FREEZING" in frozen(box) or "FROZEN" in frozen(box), "init frozen", 20)
     pid = box.pid
     box.popen("delete", "--force", box.id)
-    assert wait_for(pid) == -9
+    try:
+        assert wait_for(pid) == -9
+    finally:  # of a runtime that cannot do it
+        for state in Path(f"/sys/fs/cgroup/freezer/{box.id}").rglob("freezer.state"):
+            state.write_text("THAWED")
     until(lambda: not box.entries(), "end of delete", 20)
     assert not cgroups(box.id)
 
