@@ -254,10 +254,7 @@ def test_helper_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.where == "/linux/uidMappings"
 
 
-def test_no_helper(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*args: object) -> child.Result:
-        raise FileNotFoundError(2, "No such file or directory")
-
-    monkeypatch.setattr(child, "run", missing)
+def test_no_helper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(maps, "_DIRECTORIES", (str(tmp_path),))
     with pytest.raises(errors.SetupError, match="newuidmap not found"):
         maps.write(7, "0 1 9\n", "", euid=1000)
