@@ -224,8 +224,7 @@ def run_terminal_resize(engine: Ctr) -> None:
     words = [*engine.options(), "--rm", "-t", f"{IMAGE}:latest", engine.new_name()]
     with engine.terminal(*words, "sh", "-c", script) as pty:
         pty.read("ready")
-        pty.resize(33, 99)
-        pty.read("resized")
+        pty.resize_until(33, 99, "resized")
         assert pty.wait() == 0
 
 

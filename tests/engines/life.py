@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import shutil
@@ -13,26 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.engines.lab import IMAGE, Skip, all_mounted, check, eventually, expect, fetch, free_port
-from tests.integration.harness import read_until
 
 if TYPE_CHECKING:
     from tests.engines.lab import Cli
-    from tests.integration.harness import Terminal
 
 ALL = "podman rootless docker"
 ROOT = "podman docker"
 TRAP = "trap 'echo caught; exit 5' TERM USR1; echo ready; while :; do sleep 0.05; done"
-
-
-def resize(pty: Terminal) -> None:
-    """Resize a terminal until the container has noticed: clients look for the signal a while after the start."""
-    for _ in range(20):
-        pty.resize(33, 98)
-        pty.resize(33, 99)
-        with contextlib.suppress(AssertionError):
-            read_until(pty.fd, "resized", 0.5)
-            return
-    raise AssertionError("the size does not arrive")
 
 
 # -- run ------------------------------------------------------------------------------------
@@ -84,7 +70,7 @@ def run_terminal_resize(engine: Cli) -> None:
     script = "echo ready; until [ \"$(stty size)\" = '33 99' ]; do sleep 0.05; done; echo resized; exit 3"
     with engine.terminal("run", "--rm", "-it", IMAGE, "sh", "-c", script) as pty:
         pty.read("ready")
-        resize(pty)
+        pty.resize_until(33, 99, "resized")
         assert pty.wait() == 3
 
 
@@ -293,7 +279,7 @@ def exec_terminal_resize(engine: Cli) -> None:
     script = "echo ready; until [ \"$(stty size)\" = '33 99' ]; do sleep 0.05; done; echo resized"
     with engine.terminal("exec", "-it", engine.box(), "sh", "-c", script) as pty:
         pty.read("ready")
-        resize(pty)
+        pty.resize_until(33, 99, "resized")
         assert pty.wait() == 0
 
 

@@ -292,6 +292,18 @@ class Terminal:
     def resize(self, rows: int, columns: int) -> None:
         termios.tcsetwinsize(self.fd, (rows, columns))
 
+    def resize_until(self, rows: int, columns: int, text: str) -> None:
+        """Resize again and again until text appears: an engine's client looks for the signal a while after it has
+        shown the container's first output."""
+        seen = b""
+        deadline = time.monotonic() + 6 * TIMEOUT
+        while text.encode() not in seen:
+            assert time.monotonic() < deadline, f"the size does not arrive: {seen!r}"
+            self.resize(rows, columns - 1)
+            self.resize(rows, columns)
+            if select.select([self.fd], [], [], 0.5)[0]:
+                seen += os.read(self.fd, 4096)
+
     def modes(self) -> list[Any]:
         return termios.tcgetattr(self.fd)
 
