@@ -13,7 +13,7 @@ import pyoci
 from pyoci import cli, errors, json
 from pyoci.cli import options
 from pyoci.cli.options import Option
-from pyoci.host import facts, nsexec, probe
+from pyoci.host import facts, nsexec, probe, subids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,23 +182,8 @@ def helpers(machine: Facts) -> Iterator[Check]:
             "helpers", name, shutil.which(name, path=PROGRAMS) or "", "one id only for an ordinary user's containers"
         )
     for path in ("/etc/subuid", "/etc/subgid"):
-        yield Check("helpers", path, _ranges(path, machine.euid), "no range for this user: one id only")
-
-
-def _ranges(path: str, uid: int) -> str:
-    """The ranges of a user in subuid(5), "" for none."""
-    import pwd
-
-    try:
-        names = {str(uid), pwd.getpwuid(uid).pw_name}
-    except KeyError:
-        names = {str(uid)}
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            fields = [line.strip().split(":") for line in file]
-    except OSError:
-        return ""
-    return " ".join(f"{entry[1]}+{entry[2]}" for entry in fields if len(entry) == 3 and entry[0] in names)
+        found = " ".join(f"{first}+{count}" for first, count in subids.ranges(path, machine.euid))
+        yield Check("helpers", path, found, "no range for this user: one id only")
 
 
 def _first_line(program: str, *args: str) -> str:

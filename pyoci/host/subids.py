@@ -30,7 +30,7 @@ def complete(bundle: Bundle) -> None:
     linux["namespaces"] = [*(linux.get("namespaces") or ()), {"type": "user"}]
     for kind, own, program, file in _KINDS:
         if not linux.get(f"{kind}Mappings"):
-            given = _ranges(file) if helper_path(program) else []
+            given = ranges(file, kernel.geteuid()) if helper_path(program) else []
             linux[f"{kind}Mappings"] = mappings(user.get(kind) or 0, own(), given)
     config["linux"] = linux
     config["mounts"] = [_mapped(mount, linux["gidMappings"]) for mount in config.get("mounts") or ()]
@@ -54,11 +54,10 @@ def mappings(inside: int, own: int, ranges: Sequence[tuple[int, int]]) -> list[d
     return sorted(made, key=lambda mapping: mapping["containerID"])
 
 
-def _ranges(path: str) -> list[tuple[int, int]]:
-    """The ranges (first, count) of the caller, by name or number, in a file like subuid(5); [] when there are none."""
+def ranges(path: str, uid: int) -> list[tuple[int, int]]:
+    """The ranges (first, count) of a user, by name or number, in a file like subuid(5); [] when there are none."""
     import pwd
 
-    uid = kernel.geteuid()
     try:
         names = {str(uid), pwd.getpwuid(uid).pw_name}
     except KeyError:
