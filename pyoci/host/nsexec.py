@@ -281,10 +281,12 @@ class Runner:
     def _receive(self) -> Message | None:
         """The next message; None when the other side is closed."""
         assert self._sock
+        arguments = (_LONGEST, _RIGHTS, _socket.MSG_CMSG_CLOEXEC)
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(_LONGEST, _RIGHTS, _socket.MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:
-            return None
+            try:
+                data, ancillary, _, _ = self._sock.recvmsg(*arguments)
+            except ConnectionResetError:  # it ended with something unread: said once, before what it had sent
+                data, ancillary, _, _ = self._sock.recvmsg(*arguments)
         except OSError as error:
             raise _failed("listen to nsexec", error) from None
         fds = [fd for _, _, part in ancillary for (fd,) in struct.iter_unpack("i", part[: len(part) & ~3])]

@@ -316,6 +316,15 @@ def test_sending_to_an_nsexec_that_has_ended_says_why(peer: Peer) -> None:
         peer.runner.run(Host())
 
 
+def test_an_nsexec_that_has_ended_without_reading_says_why(peer: Peer) -> None:
+    """The kernel's word of it comes before the message, which counts."""
+    peer.say(nsexec.ERROR, 0, errno.ENODEV)
+    peer.runner.send_plan([])
+    peer.sock.close()
+    with pytest.raises(errors.SetupError, match="no such device"):
+        peer.runner.run(Host())
+
+
 def test_plan_that_is_too_large() -> None:
     with pytest.raises(errors.InvalidConfig, match="bytes, more than"):
         nsexec.sealed_plan([op("seccomp", b"x" * ops.MAX_PLAN)])
