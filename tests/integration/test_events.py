@@ -68,9 +68,15 @@ def test_the_same_container_seen_by_runc(box: Box) -> None:
                 view["memory"]["raw"].pop("file_mapped", None)
             return json.dumps(ours), json.dumps(theirs)
 
+        seen: list[tuple[str, str]] = []
+
+        def same() -> bool:
+            seen.append(views())
+            return len(set(seen[-1])) == 1
+
         with contextlib.suppress(AssertionError):  # the kernel may still be freeing what the script used
-            until(lambda: len(set(views())) == 1, "the same numbers")
-        ours, theirs = views()
+            until(same, "the same numbers")
+        ours, theirs = seen[-1]
         at = next((at for at, both in enumerate(zip(ours, theirs, strict=False)) if len(set(both)) > 1), 0)
         assert ours[at:] == theirs[at:], f"to the byte, order included: {ours[at - 80 : at]}"
     finally:
