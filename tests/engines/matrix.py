@@ -116,7 +116,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--engine", default=",".join(ENGINES), help="engines, separated by commas")
     parser.add_argument("--only", default="", help="parts of check ids, separated by commas")
     parser.add_argument("--quick", action="store_true", help="a short selection")
-    parser.add_argument("--failed", action="store_true", help="only what failed the last time")
+    parser.add_argument("--failed", action="store_true", help="only what failed or did not run the last time")
     parser.add_argument("--list", action="store_true", help="print the checks and do nothing")
     parser.add_argument("--write", metavar="FILE", help="make the tables of FILE from the results in build/engines/")
     return parser.parse_args()
@@ -145,7 +145,7 @@ def main() -> int:
             checks = checks_of(name, only, options.quick)
             if options.failed:
                 known = load(name, Path(path).name)
-                checks = [check for check in checks if known.get(check.id, {}).get("verdict") == "fail"]
+                checks = [check for check in checks if known.get(check.id, {}).get("verdict", "fail") == "fail"]
                 if not checks:
                     continue
             if options.list:
