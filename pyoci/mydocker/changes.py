@@ -73,9 +73,8 @@ def _look(layer: int, parts: Sequence[bytes]) -> bool | None:
     opaque = False
     try:
         for number, part in enumerate(parts, 1):
-            try:
-                found = os.stat(part, dir_fd=fd, follow_symlinks=False)
-            except FileNotFoundError:
+            found = tree.look(fd, part)
+            if found is None:
                 return False if opaque else None
             entry = tree.Entry(part, fd, part, found)
             if entry.is_whiteout:

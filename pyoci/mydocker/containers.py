@@ -15,7 +15,7 @@ import secrets
 import shutil
 
 import pyoci
-from pyoci.mydocker import clock, errors, idmap, names, observed, processes, records
+from pyoci.mydocker import clock, errors, idmap, inroot, names, observed, processes, records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +95,18 @@ class Container:
             found = self._look(dict(facts))
             if found.alive or self.facts() == facts:
                 return found
+
+    def open_root(self) -> int:
+        """A descriptor of its root as its init sees it, which is the caller's to close; -1 when it does not run."""
+        while pid := self.state().pid:
+            try:
+                fd = inroot.open_directory(f"/proc/{pid}/root")
+            except (FileNotFoundError, ProcessLookupError):  # it has ended just now
+                continue
+            if self.state().pid == pid:  # and it was not another process's, with the number of one that had ended
+                return fd
+            os.close(fd)
+        return -1
 
     def _look(self, facts: dict[str, Any]) -> observed.State:
         """The runtime, then the monitor's exit file, then what was written down."""

@@ -23,16 +23,15 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
-_DEEPEST = 500
+_DEEPEST = 200  # each takes two descriptors, of 1024 that are usual, and two of Python's 1000 frames
 
 
 @contextlib.contextmanager
 def root_of(container: Container) -> Iterator[tuple[int, Ids | None]]:
     """A descriptor of a container's root, as it sees it when it runs, else mounted for the time being; and its ids."""
     while True:
-        pid = container.state().pid
-        if pid:
-            fd = inroot.open_directory(f"/proc/{pid}/root")
+        fd = container.open_root()
+        if fd >= 0:
             try:
                 yield fd, idmap.of(container.host)
             finally:
@@ -189,32 +188,24 @@ def _entry(parent: int, name: str, onto: int, new: str, own: Owners | None, dept
     """One file, link or directory with all below it."""
     if depth > _DEEPEST:
         raise errors.Hostile(f"directories are nested more than {_DEEPEST} deep")
-    info = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    if stat.S_ISDIR(info.st_mode):
+    kind = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+    if stat.S_ISDIR(kind):
         _directory(parent, name, onto, new, own, depth)
-    elif stat.S_ISREG(info.st_mode):
-        _file(parent, name, onto, new)
-    elif stat.S_ISLNK(info.st_mode):
-        link = os.readlink(name, dir_fd=parent)
-        _clear(onto, new)
-        os.symlink(link, new, dir_fd=onto)
-    else:
-        return  # devices, sockets and pipes are not data
+    elif stat.S_ISREG(kind):
+        _file(parent, name, onto, new, own)
+    elif stat.S_ISLNK(kind):
+        _link(parent, name, onto, new, own)
+    elif depth == 0:
+        raise errors.UsageError(f"{name} is no file, link or directory", code=1)
+    # below a directory devices, sockets and pipes are left out: they are not data
+
+
+def _finish(made: int, info: os.stat_result, own: Owners | None) -> None:
+    """Owner, mode and times, of what was made and nothing that has come in its place; the mode after the owner."""
     if own:
-        os.chown(new, *own(info), dir_fd=onto, follow_symlinks=False)
-    if not stat.S_ISLNK(info.st_mode):
-        _finish(onto, new, info)
-
-
-def _finish(onto: int, new: str, info: os.stat_result) -> None:
-    """Mode and times, of what was made and nothing that has come in its place."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    fd = os.open(new, flags, dir_fd=onto)
-    try:
-        os.fchmod(fd, stat.S_IMODE(info.st_mode) & 0o1777)  # set-id bits are for owners that were not kept
-        os.utime(fd, ns=(info.st_atime_ns, info.st_mtime_ns))
-    finally:
-        os.close(fd)
+        os.fchown(made, *own(info))
+    os.fchmod(made, stat.S_IMODE(info.st_mode) & 0o1777)  # set-id bits are for owners that were not kept
+    os.utime(made, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 def _directory(parent: int, name: str, onto: int, new: str, own: Owners | None, depth: int) -> None:
@@ -228,16 +219,32 @@ def _directory(parent: int, name: str, onto: int, new: str, own: Owners | None, 
         try:
             for below in os.listdir(found):
                 _entry(found, below, made, below, own, depth + 1)
+            _finish(made, os.fstat(found), own)
         finally:
             os.close(made)
     finally:
         os.close(found)
 
 
-def _file(parent: int, name: str, onto: int, new: str) -> None:
+def _link(parent: int, name: str, onto: int, new: str, own: Owners | None) -> None:
+    info, target = os.stat(name, dir_fd=parent, follow_symlinks=False), os.readlink(name, dir_fd=parent)
+    _clear(onto, new)
+    os.symlink(target, new, dir_fd=onto)
+    if not own:
+        return
+    made = os.open(new, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=onto)
+    try:
+        if stat.S_ISLNK(os.fstat(made).st_mode):  # and not exchanged meanwhile
+            os.chown(f"/proc/self/fd/{made}", *own(info))  # the link itself
+    finally:
+        os.close(made)
+
+
+def _file(parent: int, name: str, onto: int, new: str, own: Owners | None) -> None:
     reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
     try:
-        if not stat.S_ISREG(os.fstat(reading).st_mode):  # exchanged meanwhile
+        info = os.fstat(reading)
+        if not stat.S_ISREG(info.st_mode):  # exchanged meanwhile
             return
         _clear(onto, new)
         writing = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=onto)
@@ -245,6 +252,7 @@ def _file(parent: int, name: str, onto: int, new: str) -> None:
             while data := os.read(reading, _CHUNK):
                 while data:
                     data = data[os.write(writing, data) :]
+            _finish(writing, info, own)
         finally:
             os.close(writing)
     finally:

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 
-from pyoci.mydocker import errors, rootless, streams, tarball, tarread, untar
+from pyoci.mydocker import errors, rootless, streams, tarball, tarread, tree, untar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Extractor(untar.Unpacker):
         if not parts:  # the directory stays as it is
             return
         parent, name = self._parent([*self.into, *parts[:-1]]), parts[-1]
-        found = untar.look(parent, name)
+        found = tree.look(parent, name)
         there = found is not None and stat.S_ISDIR(found.st_mode)
         if member.isdir():
             if found and not there:

@@ -50,7 +50,7 @@ def _copy_directories(root: int, below: Sequence[str], parts: Sequence[bytes]) -
     fd = os.dup(root)
     for number, name in enumerate(parts, 1):
         try:
-            made = not _exists(fd, name)
+            made = tree.look(fd, name) is None
             if made:
                 os.mkdir(name, 0o700, dir_fd=fd)
             inner = os.open(name, _DIRECTORY, dir_fd=fd)
@@ -84,10 +84,10 @@ def _look(top: int, parts: Sequence[bytes], kind: Callable[[int], bool]) -> int:
     fd, missing = os.dup(top), _ABSENT
     try:
         for number, name in enumerate(parts, 1):
-            if not _exists(fd, name):
+            found = tree.look(fd, name)
+            if found is None:
                 return missing
-            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
-            if not (kind if number == len(parts) else stat.S_ISDIR)(mode):
+            if not (kind if number == len(parts) else stat.S_ISDIR)(found.st_mode):
                 return _HIDDEN  # by a whiteout, or by what is there
             inner = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
             os.close(fd)
@@ -97,14 +97,6 @@ def _look(top: int, parts: Sequence[bytes], kind: Callable[[int], bool]) -> int:
         return os.dup(fd)
     finally:
         os.close(fd)
-
-
-def _exists(fd: int, name: bytes) -> bool:
-    try:
-        os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _copy_attributes(source: int, target: int) -> None:

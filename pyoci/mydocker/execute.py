@@ -6,7 +6,7 @@ import os
 import termios
 
 import pyoci
-from pyoci.mydocker import config, console, errors, inroot, monitor, users
+from pyoci.mydocker import config, console, errors, monitor, users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,11 +98,13 @@ class Pty(console.Stream):
         self.sink = -1
 
 
-def process_of(container: Container, wanted: Wanted, pid: int) -> dict[str, Any]:
-    """The process object.  Raises errors.UsageError."""
+def process_of(container: Container, wanted: Wanted) -> dict[str, Any]:
+    """The process object.  Raises errors.UsageError, errors.Conflict when the container does not run."""
     own, host = container.config, container.host
     text = wanted.user or own["User"]
-    root = inroot.open_directory(f"/proc/{pid}/root")
+    root = container.open_root()
+    if root < 0:  # never a command on the host
+        raise errors.Conflict(f"container {container.id} is not running")
     try:
         user = users.resolve(root, text, tuple(host["group_add"]) if not wanted.user else ())
     finally:
@@ -127,12 +129,9 @@ def process_of(container: Container, wanted: Wanted, pid: int) -> dict[str, Any]
 
 def run(container: Container, wanted: Wanted) -> int:
     """Run it; gives its exit code.  Raises errors.Conflict unless the container runs."""
-    state = container.state()
-    if state.status == "paused":
+    if container.state().status == "paused":
         raise errors.Conflict(f"Container {container.name} is paused, unpause the container before exec")
-    if not state.alive:  # never a command on the host
-        raise errors.Conflict(f"container {container.id} is not running")
-    process = process_of(container, wanted, state.pid)
+    process = process_of(container, wanted)
     try:
         return _detached(container, process) if wanted.detach else _attached(container, process, wanted)
     except pyoci.WrongState:

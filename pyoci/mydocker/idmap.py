@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from pyoci.mydocker import calls, errors, rootless
+from pyoci.mydocker import calls, errors, numbers, rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ def parse(text: str | None) -> dict[str, int] | None:
     kind, _, rest = (text or "host").partition(":")
     if kind == "host" and not rest:
         return None
-    size = rest.removeprefix("size=") or str(_SIZE)
-    if kind not in ("auto", "private") or not size.isascii() or not size.isdigit() or not 0 < int(size) < 1 << 31:
+    size = numbers.decimal(rest.removeprefix("size=")) if rest not in ("", "size=") else _SIZE
+    if kind not in ("auto", "private") or not size or size >= 1 << 31:
         raise errors.UsageError(f"--userns: invalid USER mode: {text!r}", hint="host, or auto[:size=65536]")
     if rootless.active() or os.geteuid():
         raise errors.UsageError(
             "--userns: an ordinary user's containers are all in that user's own user namespace", hint="leave it out"
         )
-    return {"start": 0, "size": int(size)}
+    return {"start": 0, "size": size}
 
 
 def of(host: dict[str, Any]) -> Ids | None:

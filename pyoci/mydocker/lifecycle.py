@@ -21,6 +21,7 @@ from pyoci.mydocker import (
     images,
     monitor,
     networks,
+    numbers,
     observed,
     preparation,
     processes,
@@ -187,11 +188,13 @@ def kill(container: Container, name: int | str) -> None:
 def container_signal(name: int | str) -> int:
     """A signal by name or number.  Raises errors.UsageError."""
     text = str(name).upper().removeprefix("SIG")
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= signal.SIGRTMAX:
-        return int(text)
-    base, plus, offset = text.partition("+")
-    if plus and base == "RTMIN" and offset.isdigit() and int(offset) <= signal.SIGRTMAX - signal.SIGRTMIN:
-        return signal.SIGRTMIN + int(offset)
+    number = numbers.decimal(text)
+    if number and number <= signal.SIGRTMAX:
+        return number
+    base, _, rest = text.partition("+")
+    offset = numbers.decimal(rest)
+    if base == "RTMIN" and offset is not None and offset <= signal.SIGRTMAX - signal.SIGRTMIN:
+        return signal.SIGRTMIN + offset
     try:
         return int(signal.Signals[f"SIG{text}"])
     except KeyError:

@@ -12,7 +12,7 @@ import re
 import select
 import time
 
-from pyoci.mydocker import errors, logwriter
+from pyoci.mydocker import errors, logwriter, numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,8 +219,7 @@ class _Watch:
 
 
 def _number(path: str) -> int:
-    suffix = path.rpartition(".")[2]
-    return int(suffix) if suffix.isdigit() else 0
+    return numbers.decimal(path.rpartition(".")[2]) or 0
 
 
 def _lines(fd: int) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+_LONGEST = 40  # characters of a size; int() of a float that is infinite raises OverflowError
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 
@@ -60,7 +61,7 @@ def no_ipv6(_ctx: click.Context, param: click.Parameter, value: object) -> objec
 
 def size(text: str) -> int:
     """ "512m" -> bytes, as docker reads sizes: powers of 1024, no unit means bytes.  Raises UsageError."""
-    found = _SIZE.fullmatch(text.strip())
+    found = _SIZE.fullmatch(text.strip()) if len(text) < _LONGEST else None
     if not found:
         raise errors.UsageError(f"{text!r} is no size", hint="a number and b, k, m or g: 512m")
     return int(float(found[1]) * _UNITS[found[2].lower()])

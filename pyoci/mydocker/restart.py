@@ -9,7 +9,7 @@ import os
 import subprocess
 import time
 
-from pyoci.mydocker import clock, errors, monitor, processes
+from pyoci.mydocker import clock, errors, monitor, numbers, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +28,10 @@ def parse(text: str) -> dict[str, Any]:
     name, colon, count = text.partition(":")
     if name not in POLICIES:
         raise errors.UsageError(f"invalid restart policy {text!r}", hint="no, on-failure[:N], always, unless-stopped")
-    if colon and (name != "on-failure" or not count.isascii() or not count.isdigit()):
+    most = numbers.decimal(count) if colon else 0
+    if most is None or (colon and name != "on-failure"):
         raise errors.UsageError(f"invalid restart policy {text!r}: only on-failure has a maximum number")
-    return {"name": name, "max": int(count) if colon else 0}
+    return {"name": name, "max": most}
 
 
 def delay(policy: dict[str, Any], state: State) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from pyoci.mydocker import defaults, errors, idmap, mounts, options, ports, restart, seccomp
+from pyoci.mydocker import defaults, errors, idmap, mounts, numbers, options, ports, restart, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -197,8 +197,8 @@ def _log(texts: Sequence[str]) -> dict[str, Any]:
     for key, value in options.key_values(texts, "log-opt").items():
         if key == "max-size":
             found["log_size"] = 0 if value == "-1" else options.size(value)
-        elif key == "max-file" and value.isascii() and value.isdigit() and int(value) > 0:
-            found["log_files"] = int(value)
+        elif key == "max-file" and (number := numbers.decimal(value)):
+            found["log_files"] = number
         else:
             raise errors.UsageError(f"unknown log opt {key}={value!r} for json-file log driver")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from pyoci.mydocker import errors
+from pyoci.mydocker import errors, numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,8 +115,9 @@ def _unknown(text: str) -> errors.UsageError:
 def _argument(word: str, here: Any, top: Any) -> Any:
     if word.startswith('"'):
         return json.loads(word)
-    if word.lstrip("-").isdigit():
-        return int(word)
+    number = numbers.decimal(word.removeprefix("-"))
+    if number is not None:
+        return -number if word[0] == "-" else number
     if not _FIELD.fullmatch(word):
         raise _unknown(word)
     value = top if word.startswith("$") else here

@@ -18,6 +18,14 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 
 
+def look(parent: int, name: bytes) -> os.stat_result | None:
+    """What a name of a directory is; None when it is not there."""
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
 class Entry:
     """One name of a directory.
 

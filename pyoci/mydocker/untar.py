@@ -13,7 +13,7 @@ import shutil
 import stat
 import tarfile
 
-from pyoci.mydocker import calls, copyup, errors, streams, tarread
+from pyoci.mydocker import calls, copyup, errors, streams, tarread, tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Unpacker:
         self._parent_fd, self._parent_path = -1, None
 
     def _directory(self, parent: int, name: bytes, member: tarfile.TarInfo, path: bytes) -> None:
-        found = look(parent, name)
+        found = tree.look(parent, name)
         hidden = found is not None and _is_whiteout(found)
         if found is not None and not stat.S_ISDIR(found.st_mode):
             os.unlink(name, dir_fd=parent)
@@ -206,7 +206,7 @@ class Unpacker:
         hidden = name.removeprefix(_WHITEOUT)
         if hidden in (b"", b".", b".."):
             raise ValueError("a whiteout of no name")
-        found = look(parent, hidden)
+        found = tree.look(parent, hidden)
         if found is None:
             os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
         elif stat.S_ISDIR(found.st_mode):  # what this layer brings stays
@@ -218,7 +218,7 @@ class Unpacker:
 
     def _clear(self, parent: int, name: bytes) -> None:
         """A later member of a name replaces the earlier."""
-        found = look(parent, name)
+        found = tree.look(parent, name)
         if found is not None and stat.S_ISDIR(found.st_mode):
             shutil.rmtree(name, dir_fd=parent)
         elif found is not None:
@@ -276,7 +276,7 @@ class Unpacker:
         except OSError:
             return False
         try:
-            found = look(above, parts[-1])
+            found = tree.look(above, parts[-1])
             if found is None or _is_whiteout(found) or stat.S_ISDIR(found.st_mode):
                 return False
             os.link(parts[-1], name, src_dir_fd=above, dst_dir_fd=parent, follow_symlinks=False)
@@ -333,14 +333,6 @@ class Unpacker:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
                     raise
                 self.warnings.append(f"left out the attribute {name} of {member.name[:200]!r}: {error.strerror}")
-
-
-def look(parent: int, name: bytes) -> os.stat_result | None:
-    """What a name of a directory is; None when it is not there."""
-    try:
-        return os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
 
 
 def _is_whiteout(found: os.stat_result) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pyoci.mydocker import (
     console,
     delegation,
     inroot,
+    lifecycle,
     logs,
     logwriter,
     mounts,
@@ -100,6 +102,11 @@ def test_the_book_s_spellings() -> None:
         ["--rm", "--restart", "always"],
         ["--restart", "sometimes"],
         ["--restart", "always:3"],
+        ["--restart", f"on-failure:{'9' * 5000}"],
+        ["--userns", f"auto:size={'9' * 5000}"],
+        ["--userns", "auto:size=0"],
+        ["--log-opt", f"max-file={'9' * 5000}"],
+        ["-m", "9" * 5000],
         ["-p", "80:80", "--network", "host"],
         ["--network", "host", "--network", "one"],
         ["--pid", "x"],
@@ -289,6 +296,17 @@ def test_limits_of_an_ordinary_user() -> None:
 def ended(code: int = 1, restarts: int = 0, stopped: bool = False, ran: float = 1) -> observed.State:
     facts = {**observed.FRESH, "started": clock.stamp(1000), "finished": clock.stamp(1000 + ran)}
     return observed.State("exited", 0, {**facts, "exit_code": code, "restarts": restarts, "stopped": stopped})
+
+
+@pytest.mark.parametrize("name", ["9" * 5000, "RTMIN+\u00b2", f"RTMIN+{'9' * 5000}", "\u0663", "0"])
+def test_no_signals(name: str) -> None:
+    with pytest.raises(UsageError, match="Invalid signal"):
+        lifecycle.container_signal(name)
+
+
+def test_signals() -> None:
+    names = ("9", "SIGKILL", "rtmin+2", "RTMIN")
+    assert [*map(lifecycle.container_signal, names)] == [9, 9, signal.SIGRTMIN + 2, signal.SIGRTMIN]
 
 
 def test_restart_delays() -> None:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pyoci.mydocker import cli, containers, errors, logs, monitor, options
+from pyoci.mydocker import cli, containers, errors, logs, monitor, numbers, options
 
 
 @options.command("logs")
@@ -21,9 +21,9 @@ def command(name: str, follow: bool, tail: str, since: str | None, until: str | 
     container = containers.find(cli.paths(), name)
     if container.host.get("log_driver") == "none":
         raise errors.Error("configured logging driver does not support reading")
-    if tail != "all" and not (tail.isascii() and tail.lstrip("-").isdigit()):
+    count = numbers.decimal(tail)  # -1 is all as well
+    if count is None and tail != "all" and numbers.decimal(tail.removeprefix("-")) is None:
         raise errors.UsageError(f"--tail: {tail!r} is no number", code=1)
-    count = int(tail) if tail != "all" and int(tail) >= 0 else None
     first = logs.when(since) if since else float("-inf")
     last = logs.when(until) if until else float("inf")
     log = logs.Log(monitor.log_directory(container))

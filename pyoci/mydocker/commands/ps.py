@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci.mydocker import cli, containers, errors, images, inspection, options, show
+from pyoci.mydocker import cli, containers, errors, images, inspection, numbers, options, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _fits(container: Container, state: State, wanted: dict[str, list[str]]) -> b
     record = container.record
     config = container.config
     for code in wanted.get("exited", []):
-        if not code.isdigit():
+        if numbers.decimal(code) is None:
             raise errors.UsageError(f"invalid filter exited={code}")
     tests: dict[str, Any] = {
         "id": container.id.startswith,
