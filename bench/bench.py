@@ -379,19 +379,25 @@ def clean(directory: Path) -> None:
         shutil.rmtree(directory)
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="measure pyoci against runc and crun")
-    parser.add_argument("--rounds", type=int, default=100, help="counted rounds of each operation")
-    parser.add_argument("--runtimes", default="pyoci,runc,crun", help="which, runc always among them")
+def arguments(description: str, rounds: int, runtimes: str) -> argparse.ArgumentParser:
+    """What the benches are told alike.  rounds, runtimes: the defaults."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=rounds, help="counted rounds of each operation")
+    parser.add_argument("--runtimes", default=runtimes, help="which (names or paths), runc always among them")
     parser.add_argument("--write", type=Path, help="a Markdown file whose marked part gets the tables")
-    return parser.parse_args()
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was told.  Ends the program for all but root, who may ask for --help like everybody."""
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("bench: measuring containers of root takes root")
+    return options
 
 
 def main() -> int:
-    options = arguments()
-    if os.geteuid() != 0:
-        print("bench: measuring containers of root takes root", file=sys.stderr)
-        return 1
+    options = parse(arguments("measure pyoci against runc and crun", 100, "pyoci,runc,crun"))
     isolate.enter()
     place = Path(tempfile.mkdtemp(prefix="pyoci-bench-"))
     isolate.mount("bench", place, "tmpfs", data="mode=711")  # as /run, where states are, is on most machines

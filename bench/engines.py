@@ -6,7 +6,6 @@ runtimes in turn, round by round.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -174,21 +173,12 @@ def report(values: Values, runtimes: list[str], rounds: int, rounds_many: int, l
     return "\n".join([head, counts, "", *ratios(values), "", *bench.table(values)])
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="measure podman and docker on pyoci, runc and crun")
-    parser.add_argument("--rounds", type=int, default=40, help="counted rounds of each operation")
-    parser.add_argument("--rounds-many", type=int, default=10, help=f"rounds of those with {MANY} at once")
-    parser.add_argument("--runtimes", default=f"{bench.PYOCI},runc,crun", help="names or paths, runc among them")
-    parser.add_argument("--engines", default="podman,docker", help="which engines")
-    parser.add_argument("--write", type=Path, help="a Markdown file whose marked part gets the tables")
-    return parser.parse_args()
-
-
 def main() -> int:
-    options = arguments()
-    if os.geteuid() != 0:
-        print("bench: measuring containers of root takes root", file=sys.stderr)
-        return 1
+    text = "measure podman and docker on pyoci, runc and crun"
+    parser = bench.arguments(text, 40, f"{bench.PYOCI},runc,crun")
+    parser.add_argument("--rounds-many", type=int, default=10, help=f"rounds of those with {MANY} at once")
+    parser.add_argument("--engines", default="podman,docker", help="which engines")
+    options = bench.parse(parser)
     runtimes = [os.path.abspath(path) for path in map(shutil.which, options.runtimes.split(",")) if path]
     counts = (options.rounds, options.rounds_many)
     with contextlib.suppress(PermissionError):
