@@ -272,8 +272,9 @@ class Box(Editing):
 
     def rt(self, *args: str, **popen: Any) -> Result:
         """Run the runtime with this state root; a command that hangs fails the check."""
-        options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        options.update(popen)
+        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
+        if "stdin" not in options:
+            options.setdefault("input", "")  # no /dev/null: crun gives the host's to the user of a container
         timeout = options.pop("timeout", 20) * machine.SLOW
         argv = [*options.pop("prefix", ()), *self.suite.runtime, "--root", str(self.state_root), *self.options, *args]
         try:

@@ -56,6 +56,8 @@ void wait_go(const struct ctx *ctx)
 	do
 		n = recv(ctx->sock, &msg, sizeof(msg), 0);
 	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		send_msg(ctx, MSG_ERROR, errno, "", -1);
 	if (n != sizeof(msg) || msg.kind != MSG_GO)
 		_exit(1);
 }

@@ -43,12 +43,13 @@ static const struct {
 	long number;
 	uint16_t first, last; /* operations */
 } needed[] = {
-	{ "open_tree", SYS_open_tree, OP_TREE, OP_PIVOT },
-	{ "move_mount", SYS_move_mount, OP_TREE, OP_PIVOT },
-	{ "mount_setattr", SYS_mount_setattr, OP_TREE, OP_PIVOT },
-	{ "fsopen", SYS_fsopen, OP_MOUNT, OP_PIVOT },
-	{ "fsconfig", SYS_fsconfig, OP_MOUNT, OP_PIVOT },
-	{ "fsmount", SYS_fsmount, OP_MOUNT, OP_PIVOT },
+	{ "statx", SYS_statx, OP_ROOTFS, OP_TAKE },
+	{ "open_tree", SYS_open_tree, OP_TREE, OP_TAKE },
+	{ "move_mount", SYS_move_mount, OP_TREE, OP_TAKE },
+	{ "mount_setattr", SYS_mount_setattr, OP_TREE, OP_TAKE },
+	{ "fsopen", SYS_fsopen, OP_MOUNT, OP_TAKE },
+	{ "fsconfig", SYS_fsconfig, OP_MOUNT, OP_TAKE },
+	{ "fsmount", SYS_fsmount, OP_MOUNT, OP_TAKE },
 	{ "seccomp", SYS_seccomp, OP_SECCOMP, OP_SECCOMP },
 	{ "pidfd_open", SYS_pidfd_open, OP_HOOK, OP_HOOK },
 };

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@
 /* flags of symlink and mknod */
 #define REPLACE 1
 #define KEEP 2
-#define OWN_WAY 4 /* a symlink on the way is an error */
+#define OWN_WAY 4 /* a symlink on the way is an error, and a mount that the config put somewhere else */
 
 #define COPY_DEPTH 100 /* tmpcopyup: directories below this are not copied but refused */
 
@@ -77,7 +78,7 @@ static int directory_for(struct ctx *ctx, const char *path, int64_t flags, char 
 		close(dir);
 		dir = -ELOOP;
 	}
-	return dir == -ELOOP && flags & OWN_WAY ? detail(ctx, ELOOP, "a directory on the way is a symlink") : dir;
+	return flags & OWN_WAY ? path_not_ours(ctx, dir) : dir;
 }
 
 int op_mknod(struct ctx *ctx, const struct op *op)
@@ -169,11 +170,11 @@ static int bind_console(struct ctx *ctx, int slave)
 	struct stat st;
 
 	if (at < 0)
-		return at;
+		return path_not_ours(ctx, at);
 	if (fstat(at, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISCHR(st.st_mode)))
 		r = detail(ctx, ELOOP, "/dev/console of the root file system is neither file nor device");
 	else
-		r = attach_clone(slave, at, false);
+		r = attach_clone(slave, at, 0);
 	close(at);
 	return r;
 }
@@ -216,6 +217,29 @@ int op_ctty(struct ctx *ctx, const struct op *op)
 	return ioctl(0, TIOCSCTTY, 0) < 0 && errno != EIO ? -errno : 0;
 }
 
+/* Standard streams that are the host's null device become the container's own: by the descriptor, its root
+ * could change the mode of the host's.  Where it has none that can be opened they stay. */
+int op_streams(struct ctx *ctx, const struct op *op)
+{
+	int null = path_open(ctx, "/dev/null", false), r = 0;
+	char self[32];
+
+	(void)op;
+	if (null < 0)
+		return 0;
+	snprintf(self, sizeof(self), "self/fd/%d", null);
+	for (int i = 0; i < 3 && r == 0 && is_device(null, 1, 3); i++) {
+		int fd = is_device(i, 1, 3) ? openat(ctx->proc, self, fcntl(i, F_GETFL) | O_NOCTTY | O_CLOEXEC) : -1;
+
+		if (fd >= 0) {
+			r = dup2(fd, i) < 0 ? -errno : 0;
+			close(fd);
+		}
+	}
+	close(null);
+	return r;
+}
+
 /* -- tmpcopyup ------------------------------------------------------------------------------- */
 
 static int copy_dir(int from, int to, int depth);
@@ -254,18 +278,18 @@ static int copy_xattrs(int from, int to)
 	return 0;
 }
 
-/* Copy a file that can be opened: a directory or a regular file. */
-static int copy_open(int from, int to, const char *name, const struct stat *st, int depth)
+/* Copy a file that can be opened: a directory or a regular file.  What is said of it, in *st, is that of the
+ * file which was opened, or the owner and mode of one would come with what is in another. */
+static int copy_open(int from, int to, const char *name, struct stat *st, int depth)
 {
 	bool dir = S_ISDIR(st->st_mode);
 	int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (dir ? O_DIRECTORY : 0));
-	struct stat now;
 	int out, r;
 
 	if (in < 0)
 		return -errno;
 	/* what another process has put in its place meanwhile, a disk of the host, is not for the container */
-	if (fstat(in, &now) < 0 || (now.st_mode & S_IFMT) != (st->st_mode & S_IFMT)) {
+	if (fstat(in, st) < 0 || !(dir ? S_ISDIR(st->st_mode) : S_ISREG(st->st_mode))) {
 		close(in);
 		return -ESTALE;
 	}
@@ -287,28 +311,38 @@ static int copy_open(int from, int to, const char *name, const struct stat *st, 
 	return r;
 }
 
+/* A symlink and its owner, both of the one that `link` is. */
+static int copy_link(int link, int to, const char *name, const struct stat *st)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(link, "", target, sizeof(target) - 1);
+
+	if (n < 0)
+		return -errno;
+	target[n] = 0;
+	return symlinkat(target, to, name) < 0 ? -errno : copy_owner(to, name, st);
+}
+
 static int copy_one(int from, int to, const char *name, int depth)
 {
-	char target[4096];
+	int file = openat(from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), r = 0;
 	struct stat st;
-	ssize_t n;
-	int r = 0;
 
-	if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (file < 0)
 		return -errno;
-	if (S_ISLNK(st.st_mode)) {
-		n = readlinkat(from, name, target, sizeof(target) - 1);
-		if (n < 0)
-			return -errno;
-		target[n] = 0;
-		r = symlinkat(target, to, name) < 0 ? -errno : copy_owner(to, name, &st);
+	if (fstat(file, &st) < 0) {
+		r = -errno;
+	} else if (S_ISLNK(st.st_mode)) {
+		r = copy_link(file, to, name, &st);
 	} else if (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode)) {
 		r = copy_open(from, to, name, &st, depth);
 	} else if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) {
 		r = mknodat(to, name, st.st_mode, 0) < 0 ? -errno : copy_owner(to, name, &st);
 	} else {
+		close(file);
 		return 0; /* devices are made from config.json only */
 	}
+	close(file);
 	if (r == 0 && utimensat(to, name, (struct timespec[]){ st.st_atim, st.st_mtim }, AT_SYMLINK_NOFOLLOW) < 0)
 		r = -errno;
 	return r;

@@ -42,8 +42,8 @@ static void __attribute__((noreturn)) run(const struct ctx *ctx, const struct op
 		argv[i] = (char *)(uintptr_t)op->strs[3 + i].data;
 	for (int64_t i = 0; i < envc; i++)
 		envp[i] = (char *)(uintptr_t)op->strs[3 + argc + i].data;
-	setpgid(0, 0);
-	signal(SIGPIPE, SIG_DFL);
+	if (setpgid(0, 0) < 0 || signal(SIGPIPE, SIG_DFL) == SIG_ERR)
+		_exit(127);
 	if (dup2(in, 0) < 0 || dup2(output(ctx, op->num[3], out), 1) < 0 || dup2(output(ctx, op->num[4], out), 2) < 0)
 		_exit(127);
 	if (close_others(ctx, 3) < 0)
@@ -181,7 +181,10 @@ int op_hook(struct ctx *ctx, const struct op *op)
 		return -ENOMEM;
 	if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
 		return -errno;
-	signal(SIGPIPE, SIG_IGN); /* it may not read its stdin */
+	if (fcntl(in[1], F_SETFL, O_NONBLOCK) < 0 || fcntl(out[0], F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) /* it may not read its stdin */
+		return -errno;
 	pid = fork();
 	if (pid < 0)
 		return -errno;
@@ -191,8 +194,6 @@ int op_hook(struct ctx *ctx, const struct op *op)
 	close(out[1]);
 	h->in = in[1];
 	h->out = out[0];
-	fcntl(h->in, F_SETFL, O_NONBLOCK);
-	fcntl(h->out, F_SETFL, O_NONBLOCK);
 	r = supervise(ctx, op, pid, h);
 	close(h->pidfd);
 	if (h->in >= 0)
@@ -200,6 +201,5 @@ int op_hook(struct ctx *ctx, const struct op *op)
 	if (h->out >= 0)
 		close(h->out);
 	free(h);
-	signal(SIGPIPE, SIG_DFL);
-	return r;
+	return signal(SIGPIPE, SIG_DFL) == SIG_ERR ? -errno : r;
 }

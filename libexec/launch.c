@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@
 
 /* What an engine shows to its user when the command itself cannot run: as the shell does. */
 #define EXIT_NOT_STARTED 127
+#define MEMORY_MIN (32 << 20) /* bytes of address space: twice what the interpreter takes */
 
 extern char **environ;
 
@@ -321,6 +323,20 @@ static void prefer_compiled(struct target *t)
 }
 
 /*
+ * An interpreter that runs out of memory while it starts does not always end: it goes round in its own errors.
+ * `ulimit -v` is the one limit that it meets that way; a limit of a cgroup kills.
+ */
+static int enough_memory(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur >= MEMORY_MIN)
+		return 0;
+	return fail("the limit of memory (ulimit -v) is %llu KiB: it has to be %d or more",
+		(unsigned long long)limit.rlim_cur >> 10, MEMORY_MIN >> 10);
+}
+
+/*
  * Ends in the interpreter.  The arguments are ours from the second on; an empty argv has none.
  */
 int launch_main(int argc, char **argv)
@@ -335,6 +351,8 @@ int launch_main(int argc, char **argv)
 	/* most calls of an engine need no interpreter at all: verbs.c */
 	if (!status && !mydocker && verbs_try(argc, argv) == 0)
 		return 0;
+	if (!status)
+		status = enough_memory();
 	if (!status)
 		status = find_self(&target);
 	if (!status)

@@ -19,9 +19,7 @@
 #define BIND_DEST_NOFOLLOW 4
 #define BIND_COPY_SYMLINK 8
 #define BIND_OVER_PROC 16
-#define BIND_OPTIONAL 32
 #define BIND_OWN_WAY 64
-#define TREE_IDMAP_ALL 64
 
 /* mount.copyup */
 #define COPY_CONTENT 1
@@ -40,19 +38,21 @@ int attach(int tree, int dest)
 	return move_mount(tree, "", dest, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
-/* Bind what `source` refers to onto what `dest` refers to. */
-int attach_clone(int source, int dest, bool recursive)
+/* Bind what `source` refers to, with these attributes more, onto what `dest` refers to. */
+int attach_clone(int source, int dest, uint64_t attributes)
 {
-	int tree = clone_at(source, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0)), r;
+	int tree = clone_at(source, "", AT_EMPTY_PATH), r;
 
 	if (tree < 0)
 		return tree;
-	r = attach(tree, dest);
+	r = set_attr(tree, attributes, 0, 0, false);
+	if (r == 0)
+		r = attach(tree, dest);
 	close(tree);
 	return r;
 }
 
-static int set_attr(int tree, uint64_t set, uint64_t clr, uint64_t propagation, bool recursive)
+int set_attr(int tree, uint64_t set, uint64_t clr, uint64_t propagation, bool recursive)
 {
 	struct mount_attr attr = { .attr_set = set, .attr_clr = clr, .propagation = propagation };
 
@@ -67,7 +67,7 @@ static int set_attr(int tree, uint64_t set, uint64_t clr, uint64_t propagation, 
 }
 
 /* The attributes an op carries: attr_set attr_clr rec_set rec_clr propagation, from num[first] on. */
-static int set_attrs(int tree, const struct op *op, int first)
+int set_attrs(int tree, const struct op *op, int first)
 {
 	const int64_t *n = op->num + first;
 	uint64_t propagation = (uint64_t)n[4];
@@ -82,7 +82,7 @@ static int set_attrs(int tree, const struct op *op, int first)
 }
 
 /* Clone what a bind mount shows: the tree, or the one mount. */
-static int clone_source(const char *path, int64_t flags)
+int clone_source(const char *path, int64_t flags)
 {
 	return clone_at(AT_FDCWD, path,
 			(flags & BIND_RECURSIVE ? AT_RECURSIVE : 0) |
@@ -91,7 +91,7 @@ static int clone_source(const char *path, int64_t flags)
 
 /* Map the ids of a detached mount as the user namespace among the plan's descriptors says; number is
  * one more than its index, 0 is none. */
-static int set_idmap(struct ctx *ctx, int mnt, int64_t number, bool recursive)
+int set_idmap(struct ctx *ctx, int mnt, int64_t number, bool recursive)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP };
 
@@ -105,38 +105,106 @@ static int set_idmap(struct ctx *ctx, int mnt, int64_t number, bool recursive)
 	return 0;
 }
 
-int op_tree(struct ctx *ctx, const struct op *op)
-{
-	int64_t slot = op->num[0], flags = op->num[1];
-	int fd, r;
-
-	if (slot < 0 || slot >= MAX_TREES)
-		return detail(ctx, EINVAL, "no slot %lld", (long long)slot);
-	fd = clone_source(op->strs[0].data, flags);
-	if (fd == -ENOENT && flags & BIND_OPTIONAL)
-		return 0;
-	if (fd < 0)
-		return fd;
-	ctx->trees[slot] = fd;
-	r = set_idmap(ctx, fd, op->num[2], (flags & TREE_IDMAP_ALL) != 0);
-	/* a copy of a shared mount is its peer: what is mounted in the container must not go to the host */
-	return r < 0 ? r : set_attr(fd, 0, 0, MS_SLAVE, true);
-}
-
 /* -- new mounts ----------------------------------------------------------------------------- */
 
 /* Open, making it, the place where something is mounted.  Whatever the rootfs made of it with its
- * symlinks, it must not lie on procfs: a mount there hides or fakes what the kernel says
+ * symlinks, it must not be the root, nor lie on procfs: a mount there hides or fakes what the kernel says
  * (CVE-2019-16884, CVE-2023-27561). */
 static int mount_point(struct ctx *ctx, const char *dest, enum want want, enum follow follow, bool over_proc)
 {
-	int fd = path_create(ctx, dest, want, follow);
+	int fd = path_create(ctx, dest, want, follow), r;
 
-	if (fd >= 0 && !over_proc && is_fs(fd, PROC_SUPER_MAGIC)) {
-		close(fd);
-		return detail(ctx, EPERM, "the destination lies on procfs");
+	if (fd < 0)
+		return fd;
+	r = not_root(ctx, fd);
+	if (r == 0 && !over_proc && is_fs(fd, PROC_SUPER_MAGIC))
+		r = detail(ctx, EPERM, "the destination lies on procfs");
+	if (r == 0)
+		return fd;
+	close(fd);
+	return r;
+}
+
+/* The operation that follows, if it is one of that code: then it is the one in hand. */
+static const struct op *follows(struct ctx *ctx, uint16_t code)
+{
+	if (ctx->at + 1 >= ctx->plan.nops || ctx->plan.ops[ctx->at + 1].code != code)
+		return NULL;
+	return &ctx->plan.ops[++ctx->at];
+}
+
+/* One directory of a mount as a tree of its own (mount(8), X-mount.subdir).  What is attached nowhere cannot
+ * be cloned, so it is attached meanwhile. */
+static int subdir(struct ctx *ctx, const struct op *op, int mnt, int at)
+{
+	int r = attach(mnt, at), root = ctx->root, dir;
+	struct stat st;
+
+	if (r < 0)
+		return r;
+	ctx->root = mnt; /* its symlinks end in what is mounted there */
+	dir = path_open(ctx, op->strs[1].data, false);
+	ctx->root = root;
+	r = dir >= 0 && fstat(dir, &st) == 0 && !S_ISDIR(st.st_mode) ? -ENOTDIR : dir;
+	r = r < 0 ? detail(ctx, -r, "%s", op->strs[1].data) : clone_at(dir, "", AT_EMPTY_PATH | AT_RECURSIVE);
+	if (dir >= 0)
+		close(dir);
+	if (r >= 0 && (fchdir(mnt) < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)) { /* it takes a path only */
+		int error = errno;
+
+		close(r);
+		return -error;
 	}
-	return fd;
+	return r;
+}
+
+/* Owner and mode of the root of a mount (mount(8), X-mount.owner and its kin); -1 leaves as it is. */
+static int own(struct ctx *ctx, const struct op *op, int mnt)
+{
+	char self[32];
+
+	snprintf(self, sizeof(self), "self/fd/%d", mnt);
+	if ((op->num[0] >= 0 || op->num[1] >= 0) && fchownat(mnt, "", (uid_t)op->num[0], (gid_t)op->num[1], AT_EMPTY_PATH) < 0)
+		return -errno;
+	return op->num[2] >= 0 && fchmodat(ctx->proc, self, (mode_t)op->num[2], 0) < 0 ? -errno : 0;
+}
+
+/* Attach a mount, after what the operations that follow ask of it: subdir, own.  By then its path may lead to
+ * another file, of which the container's neighbours must not become the owners.  attributes: what it gets last. */
+static int place(struct ctx *ctx, int *mnt, int at, uint64_t attributes)
+{
+	const struct op *next = follows(ctx, OP_SUBDIR);
+	int r;
+
+	if (next) {
+		r = subdir(ctx, next, *mnt, at);
+		if (r < 0)
+			return r;
+		close(*mnt);
+		*mnt = r;
+	}
+	next = follows(ctx, OP_OWN);
+	r = next ? own(ctx, next, *mnt) : 0;
+	if (r == 0)
+		r = set_attr(*mnt, attributes, 0, 0, false);
+	return r < 0 ? r : attach(*mnt, at);
+}
+
+/* These follow a mount, which has taken them along; a symlink that is copied is none. */
+int op_beside(struct ctx *ctx, const struct op *op)
+{
+	(void)op;
+	return detail(ctx, EINVAL, "nothing is mounted there");
+}
+
+/* Leave a mount open for `seal`: slot is one more than its, 0 for none. */
+static int keep(struct ctx *ctx, int mnt, int64_t slot)
+{
+	if (slot < 0 || slot > MAX_TREES)
+		return detail(ctx, EINVAL, "no slot %lld", (long long)slot - 1);
+	if (slot && (ctx->trees[slot - 1] = fcntl(mnt, F_DUPFD_CLOEXEC, 3)) < 0)
+		return -errno;
+	return 0;
 }
 
 /* A new tmpfs takes over from the directory it covers: what is in it, its owner, its mode, as asked. */
@@ -158,7 +226,9 @@ static int copy_up(int from, int to, int64_t what)
 static int mount_at(struct ctx *ctx, const struct op *op, int at, bool existed)
 {
 	unsigned long flags = (unsigned long)op->num[0], propagation = (unsigned long)op->num[1];
-	int mnt = fs_mount(ctx, op->strs[0].data, op->strs[1].data, flags, op->strs[3].data);
+	uint64_t late = op->num[2] && flags & MS_RDONLY ? MOUNT_ATTR_RDONLY : 0; /* it is written to before */
+	int mnt = fs_mount(ctx, op->strs[0].data, op->strs[1].data, late ? flags & ~(unsigned long)MS_RDONLY : flags,
+			   op->strs[3].data);
 	int r = mnt < 0 ? mnt : 0;
 
 	if (r == -ENOENT && op->num[4])
@@ -168,7 +238,11 @@ static int mount_at(struct ctx *ctx, const struct op *op, int at, bool existed)
 	if (r == 0)
 		r = set_idmap(ctx, mnt, op->num[3], false);
 	if (r == 0)
-		r = attach(mnt, at);
+		r = place(ctx, &mnt, at, late);
+	if (r == 0)
+		r = placed(ctx, op->strs[2].data, mnt);
+	if (r == 0)
+		r = keep(ctx, mnt, op->num[5]);
 	if (r == 0 && propagation)
 		r = set_attr(mnt, 0, 0, propagation & ~(unsigned long)MS_REC, (propagation & MS_REC) != 0);
 	if (mnt >= 0)
@@ -196,51 +270,6 @@ int op_mount(struct ctx *ctx, const struct op *op)
 	else
 		r = mount_at(ctx, op, at, existed);
 	close(at);
-	return r;
-}
-
-/* Show one directory of what is mounted on a path in its place (mount(8), X-mount.subdir). */
-int op_subdir(struct ctx *ctx, const struct op *op)
-{
-	int mnt = path_open(ctx, op->strs[0].data, false), dir = -1, tree = -1, at = -1, r = mnt, root = ctx->root;
-	struct stat st;
-
-	if (mnt >= 0) {
-		ctx->root = mnt; /* its symlinks end in what is mounted there */
-		dir = path_open(ctx, op->strs[1].data, false);
-		ctx->root = root;
-		r = dir >= 0 && fstat(dir, &st) == 0 && !S_ISDIR(st.st_mode) ? -ENOTDIR : dir;
-		if (r < 0)
-			r = detail(ctx, -r, "%s", op->strs[1].data);
-	}
-	if (r >= 0)
-		r = tree = clone_at(dir, "", AT_EMPTY_PATH | AT_RECURSIVE);
-	if (r >= 0) /* umount2(2) takes a path only */
-		r = fchdir(mnt) < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0 ? -errno : 0;
-	if (r >= 0)
-		r = at = path_open(ctx, op->strs[0].data, false);
-	if (r >= 0)
-		r = attach(tree, at);
-	for (int i = 0, fds[] = { mnt, dir, tree, at }; i < 4; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-	return r;
-}
-
-/* Owner and mode of the root of a mount (mount(8), X-mount.owner and its kin); -1 leaves as it is. */
-int op_own(struct ctx *ctx, const struct op *op)
-{
-	int fd = path_open(ctx, op->strs[0].data, false), r = 0;
-	char self[32];
-
-	if (fd < 0)
-		return fd;
-	snprintf(self, sizeof(self), "self/fd/%d", fd);
-	if ((op->num[0] >= 0 || op->num[1] >= 0) && fchownat(fd, "", (uid_t)op->num[0], (gid_t)op->num[1], AT_EMPTY_PATH) < 0)
-		r = -errno;
-	if (r == 0 && op->num[2] >= 0 && fchmodat(ctx->proc, self, (mode_t)op->num[2], 0) < 0)
-		r = -errno;
-	close(fd);
 	return r;
 }
 
@@ -297,8 +326,14 @@ int op_bind(struct ctx *ctx, const struct op *op)
 				       (flags & BIND_OVER_PROC) != 0)) >= 0) {
 		r = set_attrs(tree, op, 2);
 		if (r == 0)
-			r = attach(tree, at);
+			r = place(ctx, &tree, at, 0);
+		if (r == 0)
+			r = placed(ctx, op->strs[1].data, tree);
+		if (r == 0)
+			r = keep(ctx, tree, op->num[7]);
 		close(at);
+	} else if (flags & BIND_OWN_WAY) {
+		r = path_not_ours(ctx, r);
 	}
 	close(tree);
 	if (slot >= 0)
@@ -308,7 +343,8 @@ int op_bind(struct ctx *ctx, const struct op *op)
 
 int op_remount(struct ctx *ctx, const struct op *op)
 {
-	int fd = path_open(ctx, op->strs[0].data, false), r;
+	const char *dest = op->strs[0].data;
+	int fd = strcmp(dest, "/") ? placed_open(ctx, dest) : path_open(ctx, dest, false), r;
 
 	if (fd < 0)
 		return fd;
@@ -319,24 +355,63 @@ int op_remount(struct ctx *ctx, const struct op *op)
 	return r;
 }
 
+/* Make a mount read-only now that all is made in it: that mount, whatever its path leads to by now. */
+int op_seal(struct ctx *ctx, const struct op *op)
+{
+	int64_t slot = op->num[0];
+	int r;
+
+	if (slot < 0 || slot >= MAX_TREES)
+		return detail(ctx, EINVAL, "no slot %lld", (long long)slot);
+	if (ctx->trees[slot] < 0)
+		return 0; /* nofail: it is not there */
+	r = set_attr(ctx->trees[slot], MOUNT_ATTR_RDONLY, 0, 0, false);
+	close(ctx->trees[slot]);
+	ctx->trees[slot] = -1;
+	return r;
+}
+
+/* Is `fd` what is to be unmounted: the mount of that number, or, where none is known, what lies at that very
+ * path?  The container's symlinks choose another, its renames too: one to /proc/kcore would take its mask away. */
+static int is_wanted(struct ctx *ctx, const char *self, int fd, const struct op *op)
+{
+	const char *words = op->strs[0].data;
+	int r = not_root(ctx, fd);
+	char where[PATH_MAX];
+	ssize_t n;
+
+	if (r < 0)
+		return r;
+	if (op->num[0]) {
+		r = mount_number(fd, op->num[0]);
+		return r ? r : detail(ctx, EPERM, "another mount is there than the one that was added");
+	}
+	n = readlinkat(ctx->proc, self, where, sizeof(where));
+	if (n != (ssize_t)strlen(words) || memcmp(where, words, (size_t)n))
+		return detail(ctx, EPERM, "a symlink leads to another place");
+	return 1;
+}
+
 /* Take the topmost mount of a path away, with what is mounted below it.  umount2(2) wants a path: the
  * link of our descriptor in our own procfs, since the one of the container is the container's. */
 int op_umount(struct ctx *ctx, const struct op *op)
 {
-	int r = 0, fd = path_open(ctx, op->strs[0].data, false);
+	int r, fd = path_open(ctx, op->strs[0].data, false);
 	char self[32];
 
 	if (fd < 0)
 		return fd;
 	snprintf(self, sizeof(self), "self/fd/%d", fd);
-	if (fchdir(ctx->proc) < 0 || umount2(self, MNT_DETACH) < 0)
-		r = -errno;
+	r = is_wanted(ctx, self, fd, op);
+	if (r > 0)
+		r = fchdir(ctx->proc) < 0 || umount2(self, MNT_DETACH) < 0 ? -errno : 0;
 	close(fd);
 	return r == -EINVAL ? detail(ctx, EINVAL, "nothing is mounted there") : r;
 }
 
 /* Cover a path with nothing: a file with the host's null device, a directory with an empty
- * read-only tmpfs.  Both are ours, never the rootfs's (CVE-2025-31133). */
+ * read-only tmpfs.  Both are ours, never the rootfs's (CVE-2025-31133).  Read-only, a device can be
+ * written to all the same; but root of the container cannot change the mode of the host's. */
 int op_mask(struct ctx *ctx, const struct op *op)
 {
 	int r, mnt, fd = path_open(ctx, op->strs[0].data, false);
@@ -346,10 +421,10 @@ int op_mask(struct ctx *ctx, const struct op *op)
 		return 0;
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st) < 0) {
-		r = -errno;
+	if ((r = not_root(ctx, fd)) < 0 || fstat(fd, &st) < 0) {
+		r = r < 0 ? r : -errno;
 	} else if (!S_ISDIR(st.st_mode)) {
-		r = attach_clone(ctx->null, fd, false);
+		r = attach_clone(ctx->null, fd, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 	} else {
 		mnt = fs_mount(ctx, "tmpfs", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=1");
 		r = mnt < 0 ? mnt : attach(mnt, fd);
@@ -368,10 +443,13 @@ int op_readonly(struct ctx *ctx, const struct op *op)
 		return 0;
 	if (fd < 0)
 		return fd;
-	tree = clone_at(fd, "", AT_EMPTY_PATH | AT_RECURSIVE);
+	r = not_root(ctx, fd);
+	tree = r < 0 ? r : clone_at(fd, "", AT_EMPTY_PATH | AT_RECURSIVE);
 	r = tree < 0 ? tree : set_attr(tree, MOUNT_ATTR_RDONLY, 0, 0, false);
 	if (r == 0)
 		r = attach(tree, fd);
+	if (r == 0)
+		r = placed(ctx, op->strs[0].data, tree);
 	if (tree >= 0)
 		close(tree);
 	close(fd);

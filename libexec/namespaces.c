@@ -21,9 +21,12 @@
 static int join_one(struct ctx *ctx, const struct op *op)
 {
 	int64_t index = op->num[1];
+	int r;
 
 	if (index < 0 || index >= ctx->nfds)
 		return detail(ctx, EINVAL, "no descriptor %lld", (long long)index);
+	if (op->num[0] == CLONE_NEWUSER && (r = drop_groups(ctx)) < 0)
+		return r;
 	return setns(ctx->fds[index], (int)op->num[0]) < 0 ? -errno : 0;
 }
 
@@ -94,9 +97,7 @@ int op_sync(struct ctx *ctx, const struct op *op)
 		prctl(PR_SET_DUMPABLE, 1);
 	send_msg(ctx, MSG_SYNC, op->num[0], "", -1);
 	wait_go(ctx);
-	if (open)
-		prctl(PR_SET_DUMPABLE, 0);
-	return 0;
+	return open ? guard() : 0;
 }
 
 /* Offsets can be set until the first process enters the namespace: before the fork. */
@@ -112,8 +113,7 @@ int op_timens(struct ctx *ctx, const struct op *op)
 	r = fd < 0 ? fd : write_all(fd, op->strs[0].data, op->strs[0].len);
 	if (fd >= 0)
 		close(fd);
-	prctl(PR_SET_DUMPABLE, 0);
-	return r;
+	return r < 0 ? r : guard();
 }
 
 /* Open a cgroup while we still have the host's rights and paths; the child of fork goes in. */
@@ -202,6 +202,7 @@ static void shed(int *fd)
  * user namespace) opens what it has open: the host's procfs, its cgroups, our view of the root. */
 static void shed_host(struct ctx *ctx)
 {
+	ctx->groups_denied = groups_denied(ctx);
 	shed(&ctx->proc);
 	shed(&ctx->null);
 	shed(&ctx->root);
@@ -218,6 +219,7 @@ int op_fork(struct ctx *ctx, const struct op *op)
 {
 	bool outside;
 	long pid;
+	int r;
 
 	if (op->num[0])
 		shed_host(ctx);
@@ -228,9 +230,9 @@ int op_fork(struct ctx *ctx, const struct op *op)
 		send_msg(ctx, MSG_FORKED, pid, outside ? "outside" : "", -1);
 		_exit(0);
 	}
-	guard();
+	r = guard();
 	wait_go(ctx); /* the host side has written down who we are */
-	return enter_cgroups(ctx);
+	return r < 0 ? r : enter_cgroups(ctx);
 }
 
 int op_hostname(struct ctx *ctx, const struct op *op)

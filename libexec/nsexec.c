@@ -34,7 +34,8 @@ static int op_ready(struct ctx *ctx, const struct op *op)
 	(void)op;
 	/* before READY: the runtime may end as soon as it has sent its answer.  Until then a runtime
 	 * that was killed is noticed by the end of the socket */
-	prctl(PR_SET_PDEATHSIG, 0);
+	if (prctl(PR_SET_PDEATHSIG, 0) < 0)
+		return -errno;
 	send_msg(ctx, MSG_READY, 0, "", -1);
 	wait_go(ctx);
 	if (ctx->at + 1 < ctx->plan.nops && ctx->plan.ops[ctx->at + 1].code == OP_SECCOMP)
@@ -69,6 +70,8 @@ static handler *const handlers[] = {
 	[OP_ENTER] = op_enter,
 	[OP_PROPAGATION] = op_propagation,
 	[OP_TREE] = op_tree,
+	[OP_GATHER] = op_gather,
+	[OP_TAKE] = op_take,
 	[OP_ROOTFS] = op_rootfs,
 	[OP_MOUNT] = op_mount,
 	[OP_BIND] = op_bind,
@@ -76,6 +79,7 @@ static handler *const handlers[] = {
 	[OP_MASK] = op_mask,
 	[OP_UMOUNT] = op_umount,
 	[OP_READONLY] = op_readonly,
+	[OP_SEAL] = op_seal,
 	[OP_MKDIR] = op_mkdir,
 	[OP_MKNOD] = op_mknod,
 	[OP_SYMLINK] = op_symlink,
@@ -83,12 +87,13 @@ static handler *const handlers[] = {
 	[OP_CTTY] = op_ctty,
 	[OP_PIVOT] = op_pivot,
 	[OP_ROOT_HERE] = op_root_here,
-	[OP_SUBDIR] = op_subdir,
-	[OP_OWN] = op_own,
+	[OP_SUBDIR] = op_beside,
+	[OP_OWN] = op_beside,
 	[OP_HOSTNAME] = op_hostname,
 	[OP_DOMAINNAME] = op_domainname,
 	[OP_SYSCTL] = op_sysctl,
 	[OP_HOOK] = op_hook,
+	[OP_STREAMS] = op_streams,
 	[OP_OOM_SCORE_ADJ] = op_oom_score_adj,
 	[OP_RLIMIT] = op_rlimit,
 	[OP_UMASK] = op_umask,
@@ -152,30 +157,42 @@ int close_others(const struct ctx *ctx, unsigned first)
 	return r < 0 ? r : close_span(ctx, from, ~0u);
 }
 
-void guard(void)
+int guard(void)
 {
 	/* not readable through /proc by the processes whose namespaces we join (CVE-2016-9962),
 	 * and never alive without the runtime that answers our questions */
-	prctl(PR_SET_DUMPABLE, 0);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? -errno : 0;
+}
+
+/* Signals as a new process has them: by number, as the C library keeps 32 and 33 for itself, and its
+ * posix_spawn(3) leaves them ignored.  SIGKILL and SIGSTOP cannot be anything else. */
+static int default_signals(void)
+{
+	static const unsigned long dfl[8]; /* the kernel's struct sigaction: SIG_DFL, no flags */
+	sigset_t none;
+
+	for (int sig = 1; sig <= 64; sig++)
+		if (sig != SIGKILL && sig != SIGSTOP && syscall(SYS_rt_sigaction, sig, dfl, NULL, 8) < 0)
+			return -errno;
+	sigemptyset(&none);
+	return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? -errno : 0;
 }
 
 /* Start from nothing: no environment, signals as a new process has them, a free umask (the modes of
  * what we make are exact), and the procfs that everything later leans on. */
 static int prepare(struct ctx *ctx)
 {
-	static const unsigned long dfl[8]; /* the kernel's struct sigaction: SIG_DFL, no flags */
 	static char *nothing[] = { NULL };
 	struct stat st;
-	sigset_t none;
+	int r = guard();
 
-	guard();
 	environ = nothing;
-	/* by number: the C library keeps 32 and 33 for itself, and its posix_spawn(3) leaves them ignored */
-	for (int sig = 1; sig <= 64; sig++)
-		syscall(SYS_rt_sigaction, sig, dfl, NULL, 8);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (r == 0)
+		r = default_signals();
+	if (r == 0 && fcntl(ctx->sock, F_SETFD, FD_CLOEXEC) < 0)
+		r = -errno;
+	if (r < 0)
+		return r;
 	umask(0);
 	ctx->unprivileged = geteuid() != 0;
 	ctx->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -248,14 +265,15 @@ static void __attribute__((noreturn)) walk(struct ctx *ctx)
 /* nsexec check: for tests and fuzzing. */
 static int check(void)
 {
-	static unsigned char data[PLAN_MAX + 1];
-	size_t size = fread(data, 1, sizeof(data), stdin);
+	unsigned char *data = malloc(PLAN_MAX + 1); /* an array would be a part of every process, under ulimit -v too */
+	size_t size = data ? fread(data, 1, PLAN_MAX + 1, stdin) : 0;
 	struct plan plan;
 	const char *why = plan_parse(data, size, &plan);
 
 	if (why)
 		fprintf(stderr, "nsexec: %s\n", why);
 	plan_free(&plan);
+	free(data);
 	return why != NULL;
 }
 
@@ -265,7 +283,6 @@ int nsexec_main(int argc, char **argv)
 
 	if (argc == 3 && !strcmp(argv[1], "plan")) {
 		ctx.sock = atoi(argv[2]);
-		fcntl(ctx.sock, F_SETFD, FD_CLOEXEC);
 		for (int i = 0; i < MAX_TREES; i++)
 			ctx.trees[i] = -1;
 		walk(&ctx);

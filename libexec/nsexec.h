@@ -29,6 +29,7 @@ enum op_code {
 	OP_SETSID = 6,
 	OP_KEYRING = 7,
 	OP_ENTER = 8,
+	OP_SEAL = 9,
 	OP_PROPAGATION = 10,
 	OP_TREE = 11,
 	OP_ROOTFS = 12,
@@ -47,10 +48,13 @@ enum op_code {
 	OP_OWN = 25,
 	OP_CTTY = 26,
 	OP_UMOUNT = 27,
+	OP_GATHER = 28,
+	OP_TAKE = 29,
 	OP_HOSTNAME = 30,
 	OP_DOMAINNAME = 31,
 	OP_SYSCTL = 32,
 	OP_HOOK = 33,
+	OP_STREAMS = 34,
 	OP_OOM_SCORE_ADJ = 40,
 	OP_RLIMIT = 41,
 	OP_UMASK = 42,
@@ -122,6 +126,12 @@ struct plan {
 	uint32_t nops;
 };
 
+/* A mount of the plan: the words of its destination, and what the kernel calls it. */
+struct placed {
+	const char *dest;
+	uint64_t id;
+};
+
 /* Everything one run knows.  All descriptors are close-on-exec. */
 struct ctx {
 	struct plan plan;
@@ -133,13 +143,17 @@ struct ctx {
 	int proc;            /* the host's procfs, verified */
 	int null;            /* the host's /dev/null, verified */
 	int root;            /* root of the container: every path is resolved under it */
-	int trees[MAX_TREES];
+	int trees[MAX_TREES]; /* and mounts that seal is for */
+	bool gathered[MAX_TREES]; /* which of them lie in the mount namespace that gather made */
+	struct placed *placed; /* in their order */
+	int nplaced;
 	int cgroups[MAX_CGROUPS]; /* v1: `tasks` files that the child of fork writes itself into */
 	int ncgroups;
 	int timens;          /* timens_offsets of ours, opened as root of the host, or -1 */
 	int cgroup;          /* v2: the directory it is born in, or -1 */
 	bool unprivileged;   /* the runtime is an ordinary user */
 	bool cwd_done;
+	bool groups_denied;  /* the user namespace denies setgroups(2); known when proc goes */
 	mode_t mkdir_mode;   /* of directories that are made; 0: 0755 */
 	char *exe;           /* what lookup found */
 	char *home;          /* "HOME=...", or NULL */
@@ -156,11 +170,13 @@ bool plan_has_after(const struct ctx *ctx, uint16_t code);
 enum want { WANT_ANY, WANT_DIR, WANT_FILE };
 
 /* Symlinks in a path: all are followed, all but the last component, or one is an error.  The last
- * component comes out as the link that it is, with either of the latter. */
+ * component comes out as the link that it is, with either of the latter.  FOLLOW_NONE is for what the
+ * runtime makes itself: it must also lie on the mount that the config put there. */
 enum follow { FOLLOW_ALL, FOLLOW_WAY, FOLLOW_NONE };
 int path_open(const struct ctx *ctx, const char *path, bool nofollow);
 int path_create(const struct ctx *ctx, const char *path, enum want want, enum follow follow);
 int path_parent(const struct ctx *ctx, const char *path, enum follow follow, char name[256]);
+int path_not_ours(struct ctx *ctx, int error);
 int path_read_regular(const struct ctx *ctx, const char *path, size_t max, char **data);
 int proc_open(const struct ctx *ctx, const char *path, int flags);
 bool is_device(int fd, unsigned major, unsigned minor);
@@ -170,19 +186,36 @@ bool is_fs(int fd, long magic);
 int fs_mount(struct ctx *ctx, const char *type, const char *source, unsigned long flags, const char *data);
 int fs_reconfigure(struct ctx *ctx, int fd, unsigned long flags, bool writable, const char *data);
 
-/* mounts.c */
+#define BIND_OPTIONAL 32 /* bind.flags and tree.flags: a source that is not there is no error */
+
+/* sources.c */
 int op_tree(struct ctx *ctx, const struct op *op);
+int op_gather(struct ctx *ctx, const struct op *op);
+int op_take(struct ctx *ctx, const struct op *op);
+
+/* mounts.c */
 int op_mount(struct ctx *ctx, const struct op *op);
 int op_bind(struct ctx *ctx, const struct op *op);
 int op_remount(struct ctx *ctx, const struct op *op);
 int op_mask(struct ctx *ctx, const struct op *op);
 int op_umount(struct ctx *ctx, const struct op *op);
 int op_readonly(struct ctx *ctx, const struct op *op);
-int op_subdir(struct ctx *ctx, const struct op *op);
-int op_own(struct ctx *ctx, const struct op *op);
+int op_beside(struct ctx *ctx, const struct op *op);
+int op_seal(struct ctx *ctx, const struct op *op);
 int clone_at(int dir, const char *path, int flags);
 int attach(int tree, int dest);
-int attach_clone(int source, int dest, bool recursive);
+int clone_source(const char *path, int64_t flags);
+int set_attr(int tree, uint64_t set, uint64_t clr, uint64_t propagation, bool recursive);
+int set_attrs(int tree, const struct op *op, int first);
+int set_idmap(struct ctx *ctx, int mnt, int64_t number, bool recursive);
+int attach_clone(int source, int dest, uint64_t attributes);
+
+/* placed.c */
+int placed(struct ctx *ctx, const char *dest, int mnt);
+int mount_number(int fd, int64_t number);
+int placed_open(struct ctx *ctx, const char *dest);
+int not_root(struct ctx *ctx, int fd);
+int on_placed(const struct ctx *ctx, const char *path, int fd);
 
 /* root.c */
 int op_propagation(struct ctx *ctx, const struct op *op);
@@ -195,6 +228,7 @@ int op_mkdir(struct ctx *ctx, const struct op *op);
 int op_mknod(struct ctx *ctx, const struct op *op);
 int op_symlink(struct ctx *ctx, const struct op *op);
 int op_console(struct ctx *ctx, const struct op *op);
+int op_streams(struct ctx *ctx, const struct op *op);
 int op_ctty(struct ctx *ctx, const struct op *op);
 int op_sysctl(struct ctx *ctx, const struct op *op);
 int copy_tree(int from, int to);
@@ -207,6 +241,7 @@ int op_rlimit(struct ctx *ctx, const struct op *op);
 int op_umask(struct ctx *ctx, const struct op *op);
 int op_cwd(struct ctx *ctx, const struct op *op);
 int op_bounding(struct ctx *ctx, const struct op *op);
+bool groups_denied(const struct ctx *ctx);
 int op_setids(struct ctx *ctx, const struct op *op);
 int op_caps(struct ctx *ctx, const struct op *op);
 int op_no_new_privs(struct ctx *ctx, const struct op *op);
@@ -216,6 +251,7 @@ int op_lookup(struct ctx *ctx, const struct op *op);
 int op_exec(struct ctx *ctx, const struct op *op);
 const char *go_strerror(int error);
 int write_all(int fd, const char *data, size_t size);
+int drop_groups(const struct ctx *ctx);
 
 /* attributes.c */
 int op_scheduler(struct ctx *ctx, const struct op *op);
@@ -254,7 +290,7 @@ int namespaces_join(int argc, char **argv);
 
 /* nsexec.c */
 int nsexec_main(int argc, char **argv);
-void guard(void);
+int guard(void);
 int close_others(const struct ctx *ctx, unsigned first);
 
 #endif

@@ -23,6 +23,8 @@
 #define PATH_ROOM (4 * PATH_MAX)
 
 struct walk {
+	const struct ctx *ctx;
+	const char *path;
 	int dir[WALK_DEPTH]; /* dir[0] is the root: ".." never leaves it */
 	int depth;
 	int links;
@@ -76,6 +78,8 @@ static int walk_make(const struct walk *w, const char *name, bool last)
 
 	if (w->want == WANT_ANY)
 		return -ENOENT;
+	if (w->follow == FOLLOW_NONE && (fd = on_placed(w->ctx, w->path, dir)) < 0)
+		return fd;
 	if (last && w->want == WANT_FILE) {
 		fd = openat(dir, name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 		if (fd < 0 && errno != EEXIST)
@@ -146,7 +150,8 @@ static int walk_path(const struct ctx *ctx, const char *path, enum want want, en
 
 	if (strlen(path) >= PATH_MAX)
 		return -ENAMETOOLONG;
-	w = (struct walk){ .want = want, .follow = follow, .mode = ctx->mkdir_mode ? ctx->mkdir_mode : 0755 };
+	w = (struct walk){ .ctx = ctx, .path = path, .want = want, .follow = follow,
+			   .mode = ctx->mkdir_mode ? ctx->mkdir_mode : 0755 };
 	strcpy(w.rest, path);
 	w.dir[0] = fcntl(ctx->root, F_DUPFD_CLOEXEC, 3);
 	if (w.dir[0] < 0)
@@ -197,9 +202,24 @@ int path_open(const struct ctx *ctx, const char *path, bool nofollow)
 /* The same, making what is missing: directories, and at the end a directory or an empty file. */
 int path_create(const struct ctx *ctx, const char *path, enum want want, enum follow follow)
 {
-	int fd = in_root(ctx->root, path, follow);
+	int fd = in_root(ctx->root, path, follow), r = 0;
 
-	return fd == -ENOENT || no_openat2(fd) ? walk_path(ctx, path, want, follow) : fd;
+	if (fd == -ENOENT || no_openat2(fd))
+		fd = walk_path(ctx, path, want, follow);
+	if (fd >= 0 && follow == FOLLOW_NONE)
+		r = on_placed(ctx, path, fd);
+	if (r == 0)
+		return fd;
+	close(fd);
+	return r;
+}
+
+/* Why a path is not for what the runtime makes itself (FOLLOW_NONE). */
+int path_not_ours(struct ctx *ctx, int error)
+{
+	if (error == -ELOOP)
+		return detail(ctx, ELOOP, "a directory on the way is a symlink");
+	return error == -EXDEV ? detail(ctx, EPERM, "another mount of the config covers that place") : error;
 }
 
 /* Open (making it) the directory that holds the last component, which comes back in `name`:

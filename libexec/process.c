@@ -153,14 +153,15 @@ int op_bounding(struct ctx *ctx, const struct op *op)
 	return 0;
 }
 
-/* Give the standard streams to the user, so that /dev/stdout can be opened again.  The null device
- * is everybody's, and what cannot be given (a read-only file, a foreign owner) stays. */
+/* Give the pipes and sockets among the standard streams to the user, so that /dev/stdout can be opened
+ * again; what cannot be given (a foreign owner) stays.  Files and terminals are the caller's: who owns
+ * one may open it for writing, also when we have it only for reading, and keeps it when we are gone. */
 static void chown_stdio(uid_t uid)
 {
 	struct stat st;
 
 	for (int fd = 0; fd < 3; fd++)
-		if (fstat(fd, &st) == 0 && st.st_uid != uid && !(S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))
+		if (fstat(fd, &st) == 0 && st.st_uid != uid && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
 			if (fchown(fd, uid, (gid_t)-1) < 0)
 				continue;
 }
@@ -176,12 +177,35 @@ static int own_permitted(uint64_t *permitted)
 	return 0;
 }
 
-static int set_groups(const struct op *op)
+/* Before a user namespace is joined: whoever made it may have denied setgroups(2) in it, and the groups
+ * of the caller are rights over the host's files.  An ordinary user cannot give them up, here or there. */
+int drop_groups(const struct ctx *ctx)
 {
-	uint64_t permitted = 0;
+	for (uint32_t i = ctx->at; i < ctx->plan.nops; i++)
+		if (ctx->plan.ops[i].code == OP_SETIDS && ctx->plan.ops[i].num[2] & SETGROUPS)
+			return setgroups(0, NULL) < 0 && errno != EPERM ? -errno : 0;
+	return 0;
+}
+
+/* Whether the user namespace denies setgroups(2) to everybody: user_namespaces(7).  False where /proc is out of reach. */
+bool groups_denied(const struct ctx *ctx)
+{
+	char text[5] = "";
+	int fd = ctx->proc < 0 ? -1 : proc_open(ctx, "self/setgroups", O_RDONLY);
+
+	if (fd < 0)
+		return false;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	return !strcmp(text, "deny");
+}
+
+static int set_groups(struct ctx *ctx, const struct op *op)
+{
 	gid_t groups[1024] = { 0 };
 	size_t n = op->strs[0].len / 4;
-	int r;
+	int error;
 
 	if (op->strs[0].len % 4 || n > sizeof(groups) / sizeof(groups[0]))
 		return -EINVAL;
@@ -189,12 +213,14 @@ static int set_groups(const struct op *op)
 		memcpy(groups, op->strs[0].data, n * 4);
 	if (setgroups(n, groups) == 0)
 		return 0;
-	r = -errno;
+	error = errno;
+	if (n == 0 && getgroups(0, NULL) == 0)
+		return 0;
 	/* in the user namespace of an ordinary user setgroups(2) is denied, whatever capabilities one has: the
 	 * groups cannot be dropped, and those that engines ask for as a habit are left out, as runc does */
-	if (r == -EPERM && (n == 0 || (own_permitted(&permitted) == 0 && permitted >> CAP_SETGID & 1)))
+	if (error == EPERM && (ctx->groups_denied || groups_denied(ctx)))
 		return 0;
-	return r;
+	return detail(ctx, error, "groups");
 }
 
 int op_setids(struct ctx *ctx, const struct op *op)
@@ -206,7 +232,7 @@ int op_setids(struct ctx *ctx, const struct op *op)
 
 	if (flags & CHOWN_STDIO)
 		chown_stdio(uid);
-	if (flags & SETGROUPS && (r = set_groups(op)) < 0)
+	if (flags & SETGROUPS && (r = set_groups(ctx, op)) < 0)
 		return r;
 	if (flags & KEEPCAPS && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return -errno;
@@ -293,8 +319,10 @@ static int ready_to_exec(struct ctx *ctx, const struct op *op)
 	if (ctx->proc >= 0 && (r = close_others(ctx, 3 + (unsigned)preserve)) < 0)
 		return r;
 	for (int64_t fd = 3; fd < 3 + preserve; fd++)
-		fcntl((int)fd, F_SETFD, 0);
-	prctl(PR_SET_PDEATHSIG, 0);
+		if (fcntl((int)fd, F_SETFD, 0) < 0)
+			return -errno;
+	if (prctl(PR_SET_PDEATHSIG, 0) < 0)
+		return -errno;
 	ctx->envp = vector(op, (int)argc, op->num[1], ctx->home);
 	ctx->argv = vector(op, 0, argc, NULL);
 	return ctx->argv && ctx->envp && ctx->exe ? 0 : -ENOMEM;

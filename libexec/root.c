@@ -46,6 +46,18 @@ static int open_null(struct ctx *ctx)
 	return 0;
 }
 
+/* A root that comes with a /dev of its own mounted. */
+static int own_dev(struct ctx *ctx)
+{
+	int dev = path_open(ctx, "/dev", true), r;
+
+	if (dev < 0)
+		return 0;
+	r = placed(ctx, "/dev", dev);
+	close(dev);
+	return r;
+}
+
 int op_rootfs(struct ctx *ctx, const struct op *op)
 {
 	int dir, tree, r = open_null(ctx);
@@ -59,7 +71,7 @@ int op_rootfs(struct ctx *ctx, const struct op *op)
 		return -errno;
 	if (!op->num[0]) {
 		ctx->root = dir;
-		return 0;
+		return own_dev(ctx);
 	}
 	tree = clone_at(dir, "", AT_EMPTY_PATH | AT_RECURSIVE);
 	r = tree < 0 ? tree : attach(tree, dir);
@@ -67,7 +79,7 @@ int op_rootfs(struct ctx *ctx, const struct op *op)
 	if (r < 0)
 		return r;
 	ctx->root = tree;
-	return 0;
+	return own_dev(ctx);
 }
 
 /* exec: the root is that of the namespace we joined. */

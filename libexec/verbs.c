@@ -103,21 +103,31 @@ static bool good_id(const char *id)
 	return strlen(id) <= NAME_MAX && *id != '-';
 }
 
+/* Nor is there a directory of states with control characters in its name. */
+static bool good_root(const char *root)
+{
+	for (const char *p = root; *p; p++)
+		if (iscntrl((unsigned char)*p))
+			return false;
+	return true;
+}
+
 static bool parse_global(struct call *call, int argc, char **argv, int *i)
 {
 	for (; *i < argc && argv[*i][0] == '-'; ++*i) {
 		const char *root = value_of(argv, argc, i, "root");
+		const char *format = root ? NULL : value_of(argv, argc, i, "log-format");
 
 		if (root)
 			call->root = root;
-		else if (!value_of(argv, argc, i, "log") && !value_of(argv, argc, i, "log-format") &&
-			 strcmp(argv[*i], "--systemd-cgroup"))
+		else if (format ? strcmp(format, "text") && strcmp(format, "json")
+				: !value_of(argv, argc, i, "log") && strcmp(argv[*i], "--systemd-cgroup"))
 			return false;
 	}
 	/* the rule for everybody else's default (XDG_RUNTIME_DIR) is Python's */
 	if (!call->root && geteuid() == 0 && (!getenv("XDG_RUNTIME_DIR") || !*getenv("XDG_RUNTIME_DIR")))
 		call->root = "/run/pyoci";
-	return call->root && *i < argc;
+	return call->root && *call->root && good_root(call->root) && *i < argc;
 }
 
 static bool parse(struct call *call, int argc, char **argv)

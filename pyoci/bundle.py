@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MAX_SIZE = 16 << 20  # bytes of config.json
+MAX_SIZE = 8 << 20  # bytes of config.json: engines write less than 1 MiB, and execve(2) takes 6 MiB of strings
 CONFIG = "config.json"
 
 

@@ -373,22 +373,20 @@ class Container:
     def mount(self, mounts: Sequence[dict[str, Any]]) -> None:
         """Add mounts to a running container; mounts: as in config.json.
 
-        Raises errors.InvalidConfig, errors.WrongState, errors.SetupError: then what came before stays.
+        Raises errors.InvalidConfig, errors.WrongState, errors.SetupError: then none of them stays.
         """
         from pyoci import container_mounts
 
         with self._directory() as directory:
-            record = directory.load()
-            self.warnings += container_mounts.change(directory, record, self._process(record), mounts, remove=False)
+            self.warnings += container_mounts.add(directory, self._process(), mounts)
 
     def unmount(self, destinations: Sequence[str]) -> None:
-        """Take mounts of a running container away, the last of the list first.  Raises as mount()."""
+        """Take mounts of a running container away, the last of the list first: the topmost of those that mount() has
+        added there, or one of config.json's.  Raises as mount(), but that those it got to are gone."""
         from pyoci import container_mounts
 
-        mounts = [{"destination": destination} for destination in destinations]
         with self._directory() as directory:
-            record = directory.load()
-            self.warnings += container_mounts.change(directory, record, self._process(record), mounts, remove=True)
+            self.warnings += container_mounts.remove(directory, self._process(), destinations)
 
     def pids(self) -> List[int]:
         """The processes of the container, as the caller sees them, sorted.  Raises errors.SetupError."""

@@ -8,10 +8,11 @@ import subprocess
 
 from pyoci import bundle, container_create, container_start, errors, json
 from pyoci import container_shared as shared
-from pyoci.host import criu, facts, rootfile
+from pyoci.host import cgroup_options, criu, facts, rootfile
 from pyoci.plan import cgroup as plan_cgroup
 from pyoci.plan import criu as plan_criu
 from pyoci.plan import criu_rpc
+from pyoci.plan import devices as plan_devices
 from pyoci.plan import make as make_plan
 
 TYPE_CHECKING = False
@@ -26,8 +27,8 @@ DESCRIPTORS = "descriptors.json"  # what stdin, stdout, stderr were: as runc wri
 # "binds": mount point -> destination in config.json; "devices": mount point -> device of the host;
 # "stdio": descriptor -> criu's name of its file
 OURS = "pyoci.json"
-# devices that are bound where none can be made, and what a masked file is covered with: the root of their mounts
-DEVICES = {f"/{name}": f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")}
+# devices that are bound where none can be made, and what a masked file is covered with: path -> its numbers
+DEVICES = {path: (major, minor) for path, major, minor in plan_devices.DEFAULTS}
 
 
 def checkpoint(
@@ -49,14 +50,16 @@ def checkpoint(
     if pre:
         criu.require_dirty_tracking(path)
     wanted.config = wanted.config or criu.config(record["annotations"])
-    binds, devices = bound(plan, init.pid), covered(init.pid)
+    binds = bound(plan, init.pid)
+    devices = covered(init.pid, binds)
     freezer = os.path.dirname(plan_cgroup.freezer(record["cgroup"])) if record["cgroup"] else ""
     stdio = outside(init.pid)
     external = [*dict.fromkeys([*binds, *devices, *stdio.values()])]
     options = plan_criu.dump(wanted, plan, init.pid, external, inodes(plan, init.pid), "" if pre else freezer, pre)
     save(wanted.images, DESCRIPTORS, descriptors(init.pid))
     save(wanted.images, OURS, {"binds": binds, "devices": devices, "stdio": stdio})
-    ask(path, options, wanted, pre)
+    with cgroup_options.kept(warnings):
+        ask(path, options, wanted, pre)
     if not pre and "leave-running" not in wanted.flags:
         container_start.delete(directory, lambda _: init, True, warnings)
 
@@ -101,15 +104,29 @@ def bound(plan: Plan, pid: int) -> dict[str, str]:
     return found
 
 
-def covered(pid: int) -> dict[str, str]:
-    """The files of a container that are devices of the host: mount point -> source."""
+def covered(pid: int, binds: dict[str, str]) -> dict[str, str]:
+    """The files of a container that are devices of the host, and none of its binds: mount point -> source."""
     found = {}
     with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
-            fields = line.split(" ")
-            if fields[3] in DEVICES:
-                found[fields[4].replace("\\040", " ")] = DEVICES[fields[3]]
+            root, point = map(facts.unescape, line.split(" ")[3:5])
+            source = f"/dev{root}"  # the root of a mount is below the top of its file system, whichever that is
+            if source in DEVICES and point not in binds and device(pid, point) == DEVICES[source]:
+                found[point] = source
     return found
+
+
+def device(pid: int, point: str) -> tuple[int, int] | None:
+    """The numbers of a container's character device; None for what is none, whatever its name."""
+    try:
+        fd = rootfile.walk(f"/proc/{pid}/root", point)
+    except OSError:  # it is no longer there
+        return None
+    try:
+        status = os.fstat(fd)
+    finally:
+        os.close(fd)
+    return (os.major(status.st_rdev), os.minor(status.st_rdev)) if stat.S_ISCHR(status.st_mode) else None
 
 
 def inodes(plan: Plan, pid: int) -> dict[str, int]:
@@ -130,7 +147,7 @@ def descriptors(pid: int) -> list[str]:
 
 
 def outside(pid: int) -> dict[str, str]:
-    """stdin, stdout and stderr that are files of no mount of the container (/dev/null of the host, a log): the
+    """stdin, stdout and stderr that are files of no mount of the container, a log: the
     descriptor -> what criu calls it.  Who restores gives others in their place."""
     with open(f"/proc/{pid}/mountinfo", "rb") as file:
         mounts = {line.split()[0] for line in file}
@@ -154,5 +171,4 @@ def save(directory: str, name: str, value: Any) -> None:
         with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
             file.write(json.dumps(value))
     except OSError as error:
-        text = errors.errno_text(error.errno or 0)
-        raise errors.SetupError(f"write {directory}/{name}: {text}", errno=error.errno or 0) from None
+        raise errors.failed(f"write {directory}/{name}", error) from None

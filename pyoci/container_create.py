@@ -84,6 +84,7 @@ def plan_options(request: Request, bundle: bundles.Bundle, arch: str) -> Options
     return Options(
         id=request.id,
         bundle=bundle.path,
+        directory=f"{request.root}/{request.id}",
         cgroup_manager=request.cgroup_manager,
         no_pivot=request.no_pivot,
         no_new_keyring=request.no_new_keyring,
@@ -283,35 +284,40 @@ class Creation(shared.Run):
         _step("pid file")
         fifo.publish(self.directory)
         _step("publish")
-        document = self.directory.document(self.record, "stopped")  # after publish: to the launcher no fifo is running
-        self.directory.write(states.VERBS, ops.encode(verbs.make(self.record, document, states.FILES)))
+        self.save_verbs()  # after publish: to the launcher no fifo is running
         _step("verbs")
         self.open_gate()
+
+    def save_verbs(self) -> None:
+        """Write down what the launcher knows without us."""
+        assert self.directory
+        document = self.directory.document(self.record, "stopped")
+        self.directory.write(states.VERBS, ops.encode(verbs.make(self.record, document, states.FILES)))
 
     # -- the end ------------------------------------------------------------------------------
 
     def _undo(self, error: BaseException) -> None:
         """Back to as if nothing had been asked for.  What fails here is noted on the error, which is what counts."""
         began = bool(self.runner.pid)
-        self._blame_memory(error)
+        shared.attempt(error, self._blame_memory, error)
         self._give_back(error)
-        self.runner.abort()
+        shared.attempt(error, self.runner.abort)
         if self.init:
-            self.init.close()
+            shared.attempt(error, self.init.close)
         if self.directory is None:
             return
-        try:
-            if self.request.pid_file and began:
-                shared.remove_pid_file(self.request.pid_file, self.record["pid"])
-            remove(self.directory, self.record)
-            if self.record.get("rdt"):
-                from pyoci.host import rdt
+        if self.request.pid_file and began:
+            shared.attempt(error, shared.remove_pid_file, self.request.pid_file, self.record["pid"])
+        shared.attempt(error, remove, self.directory, self.record)
+        if self.record.get("rdt"):
+            from pyoci.host import rdt
 
-                rdt.undo(self.record["rdt"])
-            if began:  # L18
-                self.warnings += hooks.run_all(self.record["hooks"], "poststop", oci_state(self.record, "stopped"))
-        except (errors.Error, OSError) as second:
-            error.add_note(f"while cleaning up: {second}")
+            shared.attempt(error, rdt.undo, self.record["rdt"])
+        if began:  # L18
+            shared.attempt(error, self._poststop)
+
+    def _poststop(self) -> None:
+        self.warnings += hooks.run_all(self.record["hooks"], "poststop", oci_state(self.record, "stopped"))
 
     def _blame_memory(self, error: BaseException) -> None:
         """The limit of memory is the config's to mend: so where, and why, when the kernel has killed init for it."""
@@ -327,10 +333,8 @@ class Creation(shared.Run):
             return
         from pyoci.host import netdev
 
-        try:
-            netdev.back(self.moved, self.runner.pid)
-        except (errors.Error, OSError) as second:
-            error.add_note(f"while cleaning up: {second}")
+        for device in reversed(self.moved):
+            shared.attempt(error, netdev.back, [device], self.runner.pid)
 
     def close(self) -> None:
         """Close what is open; the lock goes with the directory."""

@@ -65,7 +65,7 @@ class Watch:
             self.close()
         except OSError as error:
             self.close()
-            raise cgroupfs.failed(f"watch {self._directory}/{name}", error) from None
+            raise errors.failed(f"watch {self._directory}/{name}", error) from None
 
     def _listen(self) -> None:
         if self._version == 2:
@@ -90,7 +90,12 @@ class Watch:
         return 0 if self.gone() else count
 
     def _kills(self) -> int:
-        lines = os.pread(self._file, 4096, 0).decode().split("\n")
+        try:
+            lines = os.pread(self._file, 4096, 0).decode().split("\n")
+        except OSError as error:
+            if error.errno not in cgroupfs.GONE:
+                raise errors.failed(f"read {self._directory}/memory.events", error) from None
+            return self._count  # the cgroup was removed between the waking and the reading
         return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
     def gone(self) -> bool:

@@ -39,8 +39,7 @@ def namespaces(pid: int) -> dict[str, str]:
         except FileNotFoundError:  # not in this kernel (or the process has ended, which is found out after)
             continue
         except OSError as error:
-            text = errors.errno_text(error.errno or 0)
-            raise errors.SetupError(f"read {path}: {text}", errno=error.errno or 0) from None
+            raise errors.failed(f"read {path}", error) from None
     return found
 
 
@@ -118,9 +117,9 @@ class Execution(shared.Run):
             self.check()
             self._launch()
         except BaseException as error:
-            self.runner.abort()
+            shared.attempt(error, self.runner.abort)
             if self.process:
-                self.process.close()
+                shared.attempt(error, self.process.close)
             if isinstance(error, errors.Error) and error.where.startswith(("/process", "/linux/cgroupsPath")):
                 error.where = ""  # neither the process nor its cgroup is that of config.json
             raise

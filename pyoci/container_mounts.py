@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from pyoci import bundle, container_exec, errors, kernel, spec
 from pyoci import container_shared as shared
 from pyoci.host import facts, nsexec
-from pyoci.plan import make_mounts
+from pyoci.plan import make_mounts, make_unmounts
 from pyoci.plan.options import Options, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from pyoci.host.process import Process
@@ -18,26 +20,94 @@ if TYPE_CHECKING:
     from pyoci.plan import Plan
 
 
-def change(
-    directory: Directory, record: dict[str, Any], init: Process, mounts: Sequence[dict[str, Any]], remove: bool
-) -> list[str]:
-    """See Container.mount and Container.unmount.  Returns warnings."""
+ADDED = "added"  # in state.json: destination -> the numbers of the mounts that were added there, the topmost last
+
+
+def add(directory: Directory, init: Process, mounts: Sequence[dict[str, Any]]) -> list[str]:
+    """See Container.mount.  Returns warnings.
+
+    One at a time, as only so it is known which mount is whose; of those before one that fails none stays.
+    """
+    record, config = prepare(directory)
+    warnings: list[str] = []
+    added = record.setdefault(ADDED, {})
+    done: list[tuple[str, int]] = []
+    with told():
+        spec.refuse(spec.check({**config, "mounts": list(mounts)}))
+    target, options, machine = target_of(init), options_of(record, directory, init), facts.read()
+    plans = []
+    for index, mount in enumerate(mounts):
+        with told(index):
+            plans.append(make_mounts([absolute(mount, record["bundle"])], config, target, machine, options))
+    try:
+        for index, plan in enumerate(plans):
+            before = numbers(init.pid)
+            with told(index):
+                warnings += run(plan, init)
+            destination = mounts[index]["destination"]
+            for number in tops(before, numbers(init.pid)):
+                done.append((destination, number))
+                added.setdefault(destination, []).append(number)
+        directory.save(record)
+    except BaseException as error:
+        if done:
+            shared.attempt(error, lambda: run(make_unmounts(done, config, target, machine, options), init))
+        raise
+    return warnings
+
+
+def remove(directory: Directory, init: Process, destinations: Sequence[str]) -> list[str]:
+    """See Container.unmount.  Returns warnings."""
+    record, config = prepare(directory)
+    added = record.get(ADDED) or {}
+    left = {destination: list(found) for destination, found in added.items()}
+    wanted = [(name, left[name].pop() if left.get(name) else 0) for name in reversed(destinations)]
+    wanted.reverse()
+    with told():
+        options = options_of(record, directory, init)
+        warnings = run(make_unmounts(wanted, config, target_of(init), facts.read(), options), init)
+    record[ADDED] = {destination: found for destination, found in left.items() if found}
+    if added:
+        directory.save(record)
+    return warnings
+
+
+def prepare(directory: Directory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The state and the config of a container that runs, locked.  Raises errors.WrongState."""
     directory.lock()
+    record = directory.load()
     status = directory.status(record)
     if status not in ("created", "running", "paused"):
         raise errors.WrongState(f"container not running: it is {status}")
-    config = shared.record_config(directory)
+    return record, shared.record_config(directory)
+
+
+@contextlib.contextmanager
+def told(index: int = 0) -> Iterator[None]:
+    """An error names a place in what was given, which is not config.json; index: of the only mount there is."""
     try:
-        if not remove:
-            spec.refuse(spec.check({**config, "mounts": list(mounts)}))
-        wanted = [absolute(mount, record["bundle"]) for mount in mounts]
-        plan = plan_of(wanted, config, record, init, remove)
-        return run(plan, init)
+        yield
     except errors.Error as error:
-        if error.where:  # a place in what was given, which is not config.json
-            error.message += f" ({error.where} of the mounts)"
+        if error.where:
+            where = f"/mounts/{index}" + error.where.removeprefix("/mounts/0") if index else error.where
+            error.message += f" ({where} of the mounts)"
             error.where = ""
         raise
+
+
+def numbers(pid: int) -> dict[str, str]:
+    """The mounts of a process by number, and those that they are mounted on.  Raises errors.SetupError."""
+    try:
+        with open(f"/proc/{pid}/mountinfo", "rb") as file:
+            return dict(line.decode("ascii", "replace").split(" ", 2)[:2] for line in file)
+    except OSError as error:
+        raise errors.failed(f"read /proc/{pid}/mountinfo", error) from None
+
+
+def tops(before: dict[str, str], after: dict[str, str]) -> list[int]:
+    """Those that are new and on no new one: what is below a recursive bind goes with it."""
+    new = {number: on for number, on in after.items() if number not in before}
+    return [int(number) for number, on in new.items() if on not in new]
 
 
 def absolute(mount: dict[str, Any], directory: str) -> dict[str, Any]:
@@ -48,15 +118,17 @@ def absolute(mount: dict[str, Any], directory: str) -> dict[str, Any]:
     return {**mount, "source": kernel.join(directory, source)}
 
 
-def plan_of(
-    mounts: list[dict[str, Any]], config: dict[str, Any], record: dict[str, Any], init: Process, remove: bool
-) -> Plan:
-    """The plan.  Raises errors.InvalidConfig."""
+def target_of(init: Process) -> Target:
+    """What is to be joined.  Raises errors.WrongState."""
     target = Target(init.pid, container_exec.namespaces(init.pid))
     if "mount" not in target.namespaces:
         raise errors.WrongState("the container has no mount namespace of its own")
-    options = Options(record["id"], record["bundle"], names=shared.names(f"/proc/{init.pid}/root"))
-    return make_mounts(mounts, config, target, facts.read(), options, remove)
+    return target
+
+
+def options_of(record: dict[str, Any], directory: Directory, init: Process) -> Options:
+    names = shared.names(f"/proc/{init.pid}/root")
+    return Options(record["id"], record["bundle"], directory=directory.path, names=names)
 
 
 def run(plan: Plan, init: Process) -> list[str]:

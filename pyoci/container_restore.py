@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from pyoci import container_create, errors, json, kernel
 from pyoci import container_shared as shared
-from pyoci.container_checkpoint import DESCRIPTORS, OURS
-from pyoci.host import cgroup_make, criu, helper
+from pyoci.container_checkpoint import DESCRIPTORS, DEVICES, OURS
+from pyoci.host import cgroup_make, cgroup_options, criu, helper
 from pyoci.host import state as states
 from pyoci.plan import criu as plan_criu
-from pyoci.plan import criu_rpc, ops, verbs
+from pyoci.plan import criu_rpc, ops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.bundle import Bundle
+
+# criu mounts the container's root there, in a mount namespace of its own: an empty directory, which goes with the state
+ROOT = "root"
 
 
 class Restoration(container_create.Creation):
@@ -38,16 +40,18 @@ class Restoration(container_create.Creation):
         self.close_fds()
         self.directory.unlink(states.FIFO_NEW)  # nothing waits for start
         criu.directory(self.wanted.work)
+        if self.plan.cgroup and not self.plan.cgroup.unit:  # first: binds of it are among what makes the mount points
+            cgroup_make.create(self.plan.cgroup)
         if self.plan.namespaces.get("mount") == "":
             helper.Helper(plan_criu.mount_points(self.plan)).run()
-        if self.plan.cgroup and not self.plan.cgroup.unit:
-            cgroup_make.create(self.plan.cgroup)
-        with tempfile.TemporaryDirectory(prefix="pyoci-restore-") as root:
+        root = f"{self.directory.path}/{ROOT}"
+        kernel.mkdir(root, 0o700)
+        with cgroup_options.kept(self.warnings):
             self._restore(root)
+        kernel.rmdir(root)
         assert self.init
         self.hand_out(self.init)
-        document = self.directory.document(self.record, "stopped")
-        self.directory.write(states.VERBS, ops.encode(verbs.make(self.record, document, states.FILES)))
+        self.save_verbs()
 
     def _restore(self, root: str) -> None:
         """Have criu do it.  root: an empty directory."""
@@ -89,7 +93,10 @@ class Restoration(container_create.Creation):
             point: sources.get(dest, "")
             for point, dest in self._saved("binds", {dest: dest for dest in sources}).items()
         }
-        return {**{point: source for point, source in mounts.items() if source}, **self._saved("devices", {})}
+        devices = self._saved("devices", {})
+        # the images say where they were mounted, and not what else of the host could be
+        known = {point: source for point, source in devices.items() if source in DEVICES}
+        return {**known, **{point: source for point, source in mounts.items() if source}}
 
     def _saved(self, name: str, empty: dict[str, str]) -> dict[str, str]:
         """What checkpoint has noted; empty for images of another runtime."""

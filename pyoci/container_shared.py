@@ -137,6 +137,15 @@ class Run(nsexec.Host):
                 peer.close()
 
 
+def attempt(error: BaseException, step: Callable[..., object], *args: object) -> None:
+    """One step of the cleaning up after error.  What fails there, or a second signal, is noted on error, which is what
+    counts, and ends this step alone."""
+    try:
+        step(*args)
+    except BaseException as second:
+        error.add_note(f"while cleaning up: {str(second) or type(second).__name__}")
+
+
 def seccomp_compiler(root: str, arch: str) -> Callable[[dict[str, Any]], Program]:
     """The compiler of seccomp profiles that keeps what it compiled under root, in a directory that no id can name."""
 
@@ -176,8 +185,7 @@ def open_descriptor(name: str, plan: Plan) -> int:
         where = next(
             (op.where for op in plan.ops if op.name == "join" and op.string("path") == kernel.fsencode(path)), ""
         )
-        text = errors.errno_text(error.errno or 0)
-        raise errors.SetupError(f"{kind} namespace {path}: {text}", errno=error.errno or 0, where=where) from None
+        raise errors.failed(f"{kind} namespace {path}", error, where) from None
 
 
 def write_pid_file(path: str, pid: int) -> None:
@@ -185,8 +193,8 @@ def write_pid_file(path: str, pid: int) -> None:
     head, tail = kernel.split(path)
     temporary = kernel.join(head, f".{tail}.{pid}")
     try:
-        flags = kernel.O_WRONLY | kernel.O_CREAT | kernel.O_TRUNC | kernel.O_NOFOLLOW | kernel.O_CLOEXEC
-        fd = kernel.open(temporary, flags, 0o666)
+        # made by us: a fifo that somebody had put there would hold us up
+        fd = kernel.open(_free(temporary), kernel.O_WRONLY | kernel.O_CREAT | kernel.O_EXCL | kernel.O_CLOEXEC, 0o666)
         try:
             kernel.write(fd, b"%d" % pid)
             kernel.rename(temporary, path)
@@ -196,14 +204,22 @@ def write_pid_file(path: str, pid: int) -> None:
         finally:
             kernel.close(fd)
     except OSError as error:
-        text = errors.errno_text(error.errno or 0)
-        raise errors.SetupError(f"write pid file {path}: {text}", errno=error.errno or 0) from None
+        raise errors.failed(f"write pid file {path}", error) from None
+
+
+def _free(path: str) -> str:
+    """The path, with nothing there.  Raises OSError."""
+    try:
+        kernel.unlink(path)
+    except FileNotFoundError:
+        pass
+    return path
 
 
 def remove_pid_file(path: str, pid: int) -> None:
     """Remove it if it is that of pid.  Raises OSError."""
     try:
-        fd = kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC)
+        fd = kernel.open(path, kernel.O_RDONLY | kernel.O_NONBLOCK | kernel.O_CLOEXEC)
     except OSError:
         return
     try:

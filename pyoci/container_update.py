@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyoci import errors, spec
-from pyoci.host import cgroup_make, cgroup_values, facts
+from pyoci.host import cgroup_make, cgroup_values, cgroupfs, facts
 from pyoci.plan import cgroup as plan_cgroup
 from pyoci.plan import devfilter, devprogram
 from pyoci.plan.cgroup import Write
@@ -58,32 +58,56 @@ def _update(record: Record, resources: dict[str, Any]) -> None:
     writes = plan_cgroup.settings(record, wanted, facts.read().cgroup_controllers, "")
     if (resources.get("memory") or {}).get("checkBeforeUpdate"):
         cgroup_values.check_memory(record, resources["memory"].get("limit") or 0, "/memory/limit")
-    program = b""
+    program, devices, undo = b"", list[Write](), list[Write]()
     if "devices" in resources:
         rules = devfilter.rules(resources["devices"], "/devices")
         if record["version"] == 2:
             program = devprogram.program(rules)
         elif "devices" in record["dirs"]:
-            directory = record["dirs"]["devices"]
-            writes += [Write(f"{directory}/{file}", text, where) for file, text, where in devfilter.lines(rules)]
+            devices, undo = _devices(record["dirs"]["devices"], rules)
     before = cgroup_values.before(writes)
-    if record.get("systemd"):
-        from pyoci.host import systemd
-        from pyoci.plan import systemd as plan_systemd
-
-        systemd.set_properties(record["systemd"], plan_systemd.resources(wanted, record["version"]))
     try:
         cgroup_make.apply(writes)
+        cgroup_make.apply(devices)
         if program:
             from pyoci.host import bpf
 
             bpf.attach_device_program(record["dirs"][""], program)
+        if record.get("systemd"):
+            _tell_systemd(record, writes)
     except errors.Error as error:
         try:
-            cgroup_make.apply(before)
+            cgroup_make.apply(undo + before, undo=True)
         except errors.Error as second:
             error.message += f"; and what was before could not be restored: {second.message}"
         raise
+
+
+def _devices(directory: str, rules: list[devfilter.Rule]) -> tuple[list[Write], list[Write]]:
+    """What to write on v1, and what undoes it."""
+    from pyoci.plan import devchange
+
+    content = cgroup_values.text(f"{directory}/devices.list")
+    new, old = devchange.lines(rules, content, cgroupfs.has_children(directory), "/devices")
+    writes, undo = ([Write(f"{directory}/{f}", text, where) for f, text, where in lines] for lines in (new, old))
+    return writes, undo
+
+
+def _tell_systemd(record: Record, writes: list[Write]) -> None:
+    """Have systemd know what the kernel has taken, and nothing that it refused: it would apply that some day.
+
+    It writes every file it knows then, as it knows them: they get back what they said.  Raises errors.SetupError.
+    """
+    from pyoci.host import systemd
+    from pyoci.plan import systemd_limits
+
+    files = list(dict.fromkeys(write.file for write in writes if not write.other))
+    taken = [Write(file, cgroup_values.text(file), "") for file in (*systemd_limits.companions(files), *files)]
+    named_twice = [write for write in writes if write.other]
+    properties = systemd_limits.told(taken + named_twice, record["version"])
+    exact = cgroup_values.before([Write(file, "", "") for file in systemd_limits.written(record)])
+    systemd.set_properties(record["systemd"], properties)
+    cgroup_make.apply(cgroup_values.changed(exact))
 
 
 def complete(record: Record, resources: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Lookup:
     def __init__(self, root: str, init: Process | None = None) -> None:
         self._root = root
         self._init = init
-        self._files: dict[str, list[list[str]]] = {}
+        self._files: dict[str, list[str]] = {}
 
     def user(self, base: dict[str, Any], who: str, groups: Sequence[str]) -> dict[str, Any]:
         """The user object: base, changed by who ("name", "uid", either with ":group") and by more groups."""
@@ -95,8 +95,11 @@ class Lookup:
     def _lines(self, path: str, least: int) -> Iterator[list[str]]:
         """The lines of a file with at least so many fields.  A file that is not there has none."""
         if path not in self._files:
-            self._files[path] = [line.split(":") for line in self._read(path).split("\n")]
-        return (fields for fields in self._files[path] if len(fields) >= least and fields[0])
+            self._files[path] = self._read(path).split("\n")
+        for line in self._files[path]:  # taken apart one by one: of eight million they are a gigabyte
+            fields = line.split(":")
+            if len(fields) >= least and fields[0]:
+                yield fields
 
     def _read(self, path: str) -> str:
         from pyoci.host import rootfile  # numbers need no file
@@ -106,8 +109,7 @@ class Lookup:
         except FileNotFoundError:
             data = b""
         except OSError as error:
-            text = errors.errno_text(error.errno or 0)
-            raise errors.SetupError(f"read {path} of the container: {text}", errno=error.errno or 0) from None
+            raise errors.failed(f"read {path} of the container", error) from None
         if self._init and not self._init.running():  # asked after: so it was the container's root
             raise errors.WrongState("cannot exec in a container that has stopped")
         return data.decode("utf-8", "surrogateescape")

@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MAX_TEXT = 9000  # characters of a part of an error that are shown: more than two paths of 4095
+MAX_VALUE = 80  # characters of a value that should have been a number
+
 
 class Error(Exception):
     """Base of everything pyoci raises on purpose.
@@ -36,11 +39,11 @@ class Error(Exception):
             self.code = code
 
     def __str__(self) -> str:
-        text = self.message
+        text = short(self.message)
         if self.where:
-            text += f" ({self.document} {self.where})"
+            text += f" ({self.document} {short(self.where)})"
         if self.hint:
-            text += f"; hint: {self.hint}"
+            text += f"; hint: {short(self.hint)}"
         return one_line(text)
 
 
@@ -104,6 +107,22 @@ def errno_text(number: int) -> str:
     """The text of an errno as Go programs print it: engines match on the lower-case form."""
     text = kernel.strerror(number)
     return text[:1].lower() + text[1:]
+
+
+def failed(what: str, error: OSError, where: str = "", hint: str = "") -> SetupError:
+    """The error for a refused step: "WHAT: errno text"."""
+    number = error.errno or 0
+    return SetupError(f"{what}: {errno_text(number)}", errno=number, where=where, hint=hint)
+
+
+def short(text: str, most: int = MAX_TEXT) -> str:
+    """text without its middle where that is long: a name may have megabytes, and the reason comes last."""
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
+
+
+def value(text: str) -> str:
+    """A value that is wrong, for a message: what it should have been is short."""
+    return short(text, MAX_VALUE)
 
 
 def one_line(text: str) -> str:

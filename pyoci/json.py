@@ -26,6 +26,7 @@ else:
 
 SPACE = " \t\n\r"
 MAX_DIGITS = 4300  # of one integer: what int() converts in bounded time
+LONGEST = 20  # digits of 2^64 - 1
 
 
 class _Refused(Exception):
@@ -38,6 +39,14 @@ def integer(text: str | bytes) -> int:
     As a float 15 digits are exact.  Raises ValueError.
     """
     return int(float(text)) if len(text) < 16 else int(text)
+
+
+def decimal(text: str) -> int | None:
+    """The number that a text of a user or of a config is: ASCII digits only, and no more than 64 bits can have.
+
+    int() takes digits of other scripts as well; it, and many a use of what it returns, raises ValueError for thousands.
+    """
+    return integer(text) if len(text) <= LONGEST and text.isascii() and text.isdigit() else None
 
 
 class _Context:

@@ -7,6 +7,7 @@ that the tests hold pyoci.spec to.
 
 from __future__ import annotations
 
+import itertools
 import os
 
 from pyoci import cold, errors, json, spec, spec_cross, spec_kinds, spec_rules, spec_words
@@ -46,31 +47,37 @@ def explain(value: Any, part: str = "config") -> list[errors.Fault]:
         where = spec.pointer(*error.absolute_path)
         if where in known or not known:
             faults.setdefault(where, _fault(where, error, known.get(where), schema))
-        if len(faults) >= spec_rules.MAX_FAULTS:
+        if len(faults) >= (len(known) or spec_rules.MAX_FAULTS):
             break
     return list({**known, **faults}.values())
 
 
 def unknown(config: Any) -> list[errors.Fault]:
     """The properties that the runtime-spec does not have: ignored (row L23), and often a slip of the pen."""
-    document = load()
-    found: list[errors.Fault] = []
-    todo: list[tuple[Any, Any, tuple[str | int, ...]]] = [(config, document["$defs"]["config"], ())]
-    while todo and len(found) < spec_rules.MAX_FAULTS:
-        value, node, place = todo.pop()
-        while "$ref" in node and "properties" not in node and "items" not in node:
-            node = document["$defs"][node["$ref"].rpartition("/")[2]]
-        if isinstance(value, list):
-            todo += [(item, node.get("items", {}), (*place, index)) for index, item in enumerate(value)]
-        for name, item in value.items() if isinstance(value, dict) else ():
-            if name in node.get("properties", {}):
-                todo.append((item, node["properties"][name], (*place, name)))
-            elif "properties" in node:
-                hint = spec_words.mean(name, node["properties"])
-                found.append(errors.Fault(spec.pointer(*place, name), "is not known, and ignored", hint))
-            elif isinstance(node.get("additionalProperties"), dict):
-                todo.append((item, node["additionalProperties"], (*place, name)))
+    definitions = load()["$defs"]
+    found = itertools.islice(_unknown(config, definitions["config"], definitions, ()), spec_rules.MAX_FAULTS)
     return sorted(found, key=lambda fault: fault.where)
+
+
+def _unknown(
+    value: Any, node: dict[str, Any], definitions: dict[str, Any], place: tuple[str | int, ...]
+) -> Iterator[errors.Fault]:
+    while "$ref" in node and "properties" not in node and "items" not in node:
+        node = definitions[node["$ref"].rpartition("/")[2]]
+    items, properties, others = (node.get(key) for key in ("items", "properties", "additionalProperties"))
+    if isinstance(value, list) and items:
+        for index, item in enumerate(value):
+            if isinstance(item, (dict, list)):
+                yield from _unknown(item, items, definitions, (*place, index))
+    for name, item in value.items() if isinstance(value, dict) else ():
+        if properties and name not in properties:
+            yield errors.Fault(
+                spec.pointer(*place, name), "is not known, and ignored", spec_words.mean(name, properties)
+            )
+            continue
+        inner = properties[name] if properties else others
+        if isinstance(item, (dict, list)) and isinstance(inner, dict):
+            yield from _unknown(item, inner, definitions, (*place, name))
 
 
 def validator(part: str = "config") -> Any:

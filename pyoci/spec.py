@@ -76,6 +76,7 @@ def refuse(faults: list[errors.Fault], document: str = "config.json") -> None:
 
 def _check(table: str, value: Any, name: str) -> list[errors.Fault]:
     from pyoci import spec_tables  # half a millisecond: `state` and `kill` only want check_id
+    from pyoci.spec_rules import MAX_FAULTS
 
     rule: Rule = getattr(spec_tables, table)
     problems = rule(value)
@@ -83,7 +84,7 @@ def _check(table: str, value: Any, name: str) -> list[errors.Fault]:
         return []
     return [
         errors.Fault(pointer(*parts), f"{_subject(parts, name)} {message}", hint if parts else "")
-        for parts, message, hint in problems[:100]
+        for parts, message, hint in problems[:MAX_FAULTS]
     ]
 
 

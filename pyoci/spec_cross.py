@@ -6,7 +6,7 @@ Each is asked of parts that are valid only, and may rely on what is required: se
 from __future__ import annotations
 
 from pyoci import spec_words
-from pyoci.spec_rules import at, under
+from pyoci.spec_rules import MAX_FAULTS, at, under
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def _duplicates(entries: list[Any], name: str) -> Found:
     for index, entry in enumerate(entries):
         if entry[name] in seen:
             found = under(index, at(name, message=f"{entry[name]} is there twice"), found)
+            if len(found) >= MAX_FAULTS:
+                break
         seen.add(entry[name])
     return found
 
@@ -123,6 +125,8 @@ def net_devices(value: Any) -> Found:
         name = entry.get("name", host)
         if name in seen and "%d" not in name:
             found = under(host, at("name", message=f"{name} is there twice"), found)
+            if len(found) >= MAX_FAULTS:
+                break
         seen.add(name)
     return found
 
@@ -172,6 +176,8 @@ def _idmaps(mounts: Any) -> Any:
     """Row M12: an idmap option needs mappings, the mount's or the container's."""
     found: Any = []
     for index, entry in enumerate(mounts):
+        if len(found) >= MAX_FAULTS:
+            break
         if "uidMappings" not in entry:
             for option in ("idmap", "ridmap"):
                 if option in entry.get("options", ()):
@@ -201,6 +207,8 @@ def sysctl_namespace(name: str) -> str:
 def _sysctls(value: Config, spaces: dict[str, str], sysctls: dict[str, str]) -> Any:
     found: Any = []
     for name in sysctls:
+        if len(found) >= MAX_FAULTS:
+            break
         kind = sysctl_namespace(name)
         parts = ("linux", "sysctl", name)
         field = name.replace("/", ".").removeprefix("kernel.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import spec_words
+from pyoci import json, spec_words
 from pyoci.spec_rules import array, bad, no_newline, text, word
 
 TYPE_CHECKING = False
@@ -38,7 +38,8 @@ def version(value: Any) -> Found:
     rest, plus, build = value.partition("+")
     core, minus, pre = rest.partition("-")
     numbers = core.split(".")
-    valid = len(numbers) == 3 and all(map(_number, numbers)) and (not plus or _identifiers(build))
+    valid = len(numbers) == 3 and all(_number(n) and len(n) <= json.LONGEST for n in numbers)
+    valid = valid and (not plus or _identifiers(build))
     if valid and minus:
         valid = _identifiers(pre) and all(_number(part) for part in pre.split(".") if part.isdigit())
     if not valid:

@@ -157,6 +157,8 @@ def obj(must: str = "", also: Rule | None = None, /, **fields: Rule) -> Rule:
 
 
 def _across(also: Rule, value: Any, found: list[Problem]) -> list[Problem]:
+    if len(found) >= MAX_FAULTS:
+        return found
     from pyoci import spec_across
 
     return spec_across.ask(also, value, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,18 @@ FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # by nohup(1), or a shell that has put us in the background: no program of a test could trap them, and the runtime
+    # would not pass them on; execve(2) makes the default of what has a handler
+    handlers = {
+        signal.SIGHUP: lambda *_: None,
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGQUIT: lambda *_: None,
+    }
+    for number, handler in handlers.items():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
     config.addinivalue_line("markers", "pyoci_only(reason): skipped when $RUNTIME is another runtime")
+    config.addinivalue_line("markers", "long: only with PYOCI_LONG=1 (make test-security-long)")
     with contextlib.suppress(ImportError):  # the virtual machine has no hypothesis
         from hypothesis import HealthCheck, settings
 

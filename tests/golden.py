@@ -38,7 +38,7 @@ def facts(**changes: Any) -> Facts:
 def options(name: str = "container", **changes: Any) -> Options:
     """The command line of the golden plans: none, and id = the bundle's name."""
     state = {"ociVersion": "1.3.0", "id": name, "bundle": BUNDLE, "annotations": {}}
-    return Options(name, BUNDLE, **({"state": state} | changes))
+    return Options(name, BUNDLE, **({"state": state, "directory": f"/run/pyoci/{name}"} | changes))
 
 
 def config_of(path: Path) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def main(argv: Sequence[str]) -> int:
         LOG.error(str(error))
         return error.code if error.code != errors.Error.code else failed
     except KeyboardInterrupt as error:
+        explain(error)
         number = error.number if isinstance(error, Interrupted) else _signal.SIGINT
         LOG.error(f"interrupted by signal {number}")
         return 128 + number
@@ -158,11 +159,12 @@ def write(text: str) -> None:
         while data:
             data = data[kernel.write(1, data) :]
     except OSError as error:
-        raise errors.SetupError(f"cannot write to stdout: {errors.errno_text(error.errno or 0)}") from None
+        raise errors.failed("cannot write to stdout", error) from None
 
 
-def explain(error: Exception) -> None:
-    """The traceback, for --debug."""
+def explain(error: BaseException) -> None:
+    """What could not be undone after the error, and for --debug the traceback."""
+    LOG.warnings(getattr(error, "__notes__", ()))
     if LOG.debugging:
         import traceback
 

@@ -6,7 +6,7 @@ import os
 
 from pyoci.cli import common, options
 from pyoci.cli.options import Option
-from pyoci.plan import criu
+from pyoci.plan import criu, criu_rpc
 
 ARGS = ("CONTAINER-ID",)
 # what restore has too
@@ -21,7 +21,9 @@ SHARED = (
     Option("link-remap", "allow files that were removed while they were open"),
     Option("lazy-pages", "memory is read when it is used, by userfaultfd"),
     Option("auto-dedup", "drop memory pages from earlier checkpoints that are in this one"),
-    Option("manage-cgroups-mode", "soft (default), full, strict or ignore", "MODE", choices=criu.CGROUP_MODES),
+    Option(
+        "manage-cgroups-mode", "soft (default), full, strict or ignore", "MODE", choices=tuple(criu_rpc.CGROUP_MODES)
+    ),
     Option("empty-ns", "come back with an empty namespace of this type: network", "TYPE", many=True),
 )
 OPTIONS = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pyoci import container, errors, kernel
+from pyoci import container, errors, json, kernel
 from pyoci.cli import options
 from pyoci.cli.log import LOG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 
 def find(given: options.Parsed, id: str) -> container.Container:
@@ -62,32 +63,39 @@ def make(
     sockets, variables = listening()
     return container.Container.create(
         opts.args[0],
-        bundle=opts.text("bundle") or None,
-        config_path=opts.text("config") or None,
-        root=given.text("root") or None,
-        pid_file=opts.text("pid-file") or None,
-        pidfd_socket=opts.text("pidfd-socket") or None,
-        console_socket=opts.text("console-socket") or None,
         console=console,
         env=variables,
         preserve_fds=sockets + opts.number("preserve-fds"),
         no_pivot=opts.flag("no-pivot"),
         no_new_keyring=opts.flag("no-new-keyring"),
-        cgroup_manager=manager(given),
         notify=bool(kernel.variable("NOTIFY_SOCKET")),
         rootless={"true": True, "false": False}.get(given.text("rootless")),
+        **places(given, opts),
     )
+
+
+def places(given: options.Parsed, opts: options.Parsed) -> dict[str, Any]:
+    """What `create`, `run` and `restore` are told alike: where the bundle is, who makes cgroups, what goes where."""
+    return {
+        "bundle": opts.text("bundle") or None,
+        "config_path": opts.text("config") or None,
+        "root": given.text("root") or None,
+        "pid_file": opts.text("pid-file") or None,
+        "pidfd_socket": opts.text("pidfd-socket") or None,
+        "console_socket": opts.text("console-socket") or None,
+        "cgroup_manager": manager(given),
+    }
 
 
 def listening() -> tuple[int, list[str]]:
     """How many descriptors from 3 on are sockets that systemd, or an engine for it, opened for the program, and
     the variables that tell it so; it is process 1 of its container.  See sd_listen_fds(3).  Descriptors of
     --preserve-fds come after them."""
-    count = kernel.variable("LISTEN_FDS")
-    if not count.isdecimal() or int(count) == 0 or kernel.variable("LISTEN_PID") not in ("", str(kernel.getpid())):
+    count = json.decimal(kernel.variable("LISTEN_FDS"))
+    if not count or kernel.variable("LISTEN_PID") not in ("", str(kernel.getpid())):
         return 0, []
     names = kernel.variable("LISTEN_FDNAMES")
-    return int(count), [f"LISTEN_FDS={count}", "LISTEN_PID=1", *([f"LISTEN_FDNAMES={names}"] if names else [])]
+    return count, [f"LISTEN_FDS={count}", "LISTEN_PID=1", *([f"LISTEN_FDNAMES={names}"] if names else [])]
 
 
 def start(of: container.Container) -> None:

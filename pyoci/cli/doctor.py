@@ -29,8 +29,19 @@ without which no container can be made; then the exit status is 1. Nothing is ma
 """
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Calls of which architectures differ in the number: x86-64, and the table of the newer ones.
-_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "s390x": 348, "ppc64le": 358}
+# Calls of which architectures differ in the number: name -> (machine -> number, needed, what is so without it)
+_NUMBERED = {
+    "seccomp": (
+        {"x86_64": 317, "aarch64": 277, "riscv64": 277, "s390x": 348, "ppc64le": 358},
+        False,
+        "no seccomp profiles: Linux 3.17, CONFIG_SECCOMP",
+    ),
+    "statx": (
+        {"x86_64": 332, "aarch64": 291, "riscv64": 291, "s390x": 379, "ppc64le": 383},
+        True,
+        "mounts cannot be told from each other: Linux 5.8",
+    ),
+}
 # name -> (number, needed, what is so without it)
 _CALLS = {
     "pidfd_open": (434, True, "processes cannot be told from others of the same number: Linux 5.3"),
@@ -111,14 +122,15 @@ def versions() -> Iterator[Check]:
 def calls() -> Iterator[Check]:
     """Each call with arguments that no kernel takes: EINVAL and the like say that it is there."""
     table = {**_CALLS}
-    if os.uname().machine in _SECCOMP:
-        table["seccomp"] = (_SECCOMP[os.uname().machine], False, "no seccomp profiles: Linux 3.17, CONFIG_SECCOMP")
+    for name, (numbers, needed, effect) in _NUMBERED.items():
+        if os.uname().machine in numbers:
+            table[name] = (numbers[os.uname().machine], needed, effect)
     for name, (number, needed, effect) in table.items():
         check = Check("calls", name, True, needed=needed)
         error = _answer(number)
         # an ordinary user may not, until he is root of a user namespace
         refused = error == errno.EPERM and (
-            os.geteuid() == 0 or name in ("clone3", "close_range", "openat2", "pidfd_open")
+            os.geteuid() == 0 or name in ("clone3", "close_range", "openat2", "pidfd_open", "statx")
         )
         if error == errno.ENOSYS or refused:
             check.status = "refused" if refused else "missing"
@@ -140,6 +152,9 @@ def cgroups(machine: Facts) -> Iterator[Check]:
     have = {*machine.cgroup_controllers, *machine.cgroup_mounts}
     for name in ("cpu", "cpuset", "memory", "pids", "io" if found == "unified" else "blkio"):
         yield Check("cgroup", name, name in have, f"limits of {name} are refused")
+    if found == "unified":
+        kept = "nsdelegate" in machine.cgroup_options.split(",")
+        yield Check("cgroup", "nsdelegate", kept, "containers of ordinary users may lift their own limits")
     yield Check("cgroup", "systemd", os.path.isdir("/run/systemd/system"), "no --systemd-cgroup")
     place = machine.cgroup_unified or next(iter(machine.cgroup_mounts.values()), "")
     yield Check("cgroup", "writable", bool(place) and os.access(place, os.W_OK), "as who you are: limits are refused")

@@ -18,6 +18,7 @@ Each line is an event: "stats" at every interval, and "oom" when the kernel kill
 want of memory.  It ends when the container does.
 """
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+LONGEST = 24 * 24 * 3600  # poll(2) takes milliseconds in 31 bits
 
 
 def run(given: options.Parsed, opts: options.Parsed) -> int:
@@ -33,8 +34,11 @@ def duration(text: str) -> float:
     """Seconds of a time as Go writes it: "1m30s", "500ms", "1.5h".  Raises errors.UsageError."""
     number = r"((?:\d+\.?\d*|\.\d+))(ns|us|µs|ms|s|m|h)"
     if not re.fullmatch(f"({number})+", text, re.ASCII):
-        raise errors.UsageError(f'invalid value "{text}" for flag -interval: parse error', hint="5s, 500ms, 1m30s")
+        problem = f'invalid value "{errors.value(text)}" for flag -interval: parse error'
+        raise errors.UsageError(problem, hint="5s, 500ms, 1m30s")
     seconds = sum([float(value) * UNITS[unit] for value, unit in re.findall(number, text)])
     if seconds <= 0:
         raise errors.UsageError("duration interval must be greater than 0")
+    if seconds > LONGEST:
+        raise errors.UsageError(f'duration interval "{errors.value(text)}" is longer than {LONGEST // 3600}h')
     return seconds

@@ -93,8 +93,7 @@ def build(container: Container, opts: options.Parsed) -> dict[str, Any]:
         process["noNewPrivileges"] = opts.flag("no-new-privs")
     process["env"] = environment(process.get("env", ()), opts.texts("env"))
     if opts.text("user") or opts.texts("additional-gids"):
-        user = process.get("user") or {"uid": 0, "gid": 0}
-        process["user"] = container.user(opts.text("user"), opts.texts("additional-gids"), user)
+        process["user"] = container.user(opts.text("user"), opts.texts("additional-gids"), process.get("user"))
     if opts.texts("cap"):
         process["capabilities"] = capabilities(process.get("capabilities", {}), opts.texts("cap"))
     return process

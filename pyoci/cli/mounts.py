@@ -13,8 +13,9 @@ ARGS = ("add|remove", "CONTAINER-ID", "FILE")
 OPTIONS = ()
 HELP = """\
 FILE (- for stdin) holds mounts as in config.json: a list, or an object with `mounts`.  To remove only their
-destinations count, the last of the list is the first to go.  What mounts of types proc and cgroup show would
-not be the container's: they cannot be added.
+destinations count, the last of the list is the first to go: the topmost of those that were added there, or
+one of config.json, named by a path without symlinks.  Of a list that cannot be added whole, nothing is.  What
+mounts of types proc and cgroup show would not be the container's: they cannot be added.
 """
 
 
@@ -41,5 +42,8 @@ def read(path: str) -> list[dict[str, Any]]:
         isinstance(mount, dict) and isinstance(mount.get("destination"), str) and mount["destination"]
         for mount in found
     ):
-        raise errors.InvalidConfig(f"{path}: not a list of mounts with destinations")
+        raise errors.InvalidConfig(
+            f"{path}: not a list of mounts with destinations",
+            hint="a JSON list in [ ], as `mounts` of the specification",
+        )
     return found

@@ -40,21 +40,7 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
     if opts.flag("detach"):
         common.report(restore(given, opts))
         return 0
-    from pyoci.host.foreground import Foreground
-
-    with Foreground() as front:
-        container = restore(given, opts, front.attach)
-        try:
-            front.listen(front.attached, not opts.flag("no-subreaper") and run_verb.become_subreaper(container))
-            front.wait(container.pidfd)
-            status = container.wait()
-        except BaseException:
-            run_verb.discard(container)
-            raise
-    if not opts.flag("keep"):
-        container.delete(force=True)
-    common.report(container)
-    return status
+    return run_verb.foreground(opts, lambda console: restore(given, opts, console))
 
 
 def restore(
@@ -65,12 +51,6 @@ def restore(
         opts.args[0],
         checkpoint.wanted(opts),
         criu=given.text("criu"),
-        bundle=opts.text("bundle") or None,
-        config_path=opts.text("config") or None,
-        root=given.text("root") or None,
-        pid_file=opts.text("pid-file") or None,
-        pidfd_socket=opts.text("pidfd-socket") or None,
-        console_socket=opts.text("console-socket") or None,
         console=console,
-        cgroup_manager=common.manager(given),
+        **common.places(given, opts),
     )

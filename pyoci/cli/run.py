@@ -8,7 +8,10 @@ from pyoci.cli.options import Option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyoci.container import Container
+    from pyoci.host.foreground import Foreground
 
 ARGS = ("CONTAINER-ID",)
 OPTIONS = (
@@ -29,29 +32,43 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
         container = common.make(given, opts)
         try:
             common.start(container)
-        except BaseException:
-            discard(container)
+        except BaseException as error:
+            discard(container, error)
             raise
         common.report(container)
         return 0
-    return foreground(given, opts)
+    return foreground(opts, lambda console: common.make(given, opts, console), start)
 
 
-def foreground(given: options.Parsed, opts: options.Parsed) -> int:
-    """Run it to its end; returns its exit status."""
+def start(container: Container, front: Foreground) -> None:
+    """Start it, its notifications through here."""
+    front.notify = container.notifying(kernel.variable("NOTIFY_SOCKET"))
+    container.start()
+
+
+def foreground(
+    opts: options.Parsed,
+    make: Callable[[Callable[[int], None]], Container],
+    start: Callable[[Container, Foreground], None] | None = None,
+) -> int:
+    """Run a container to its end; returns its exit status.
+
+    make: makes it, given what takes the master of its pty, if one stays
+    start: starts it, when it does not run yet
+    """
     from pyoci.host.foreground import Foreground
 
     with Foreground() as front:
-        container = common.make(given, opts, front.attach)
+        container = make(front.attach)
         try:
             reap = not opts.flag("no-subreaper") and become_subreaper(container)
             front.listen(front.attached, reap)  # the program may ask for a signal as soon as it runs
-            front.notify = container.notifying(kernel.variable("NOTIFY_SOCKET"))
-            container.start()
+            if start:
+                start(container, front)
             front.wait(container.pidfd)
             status = container.wait()
-        except BaseException:
-            discard(container)
+        except BaseException as error:
+            discard(container, error)
             raise
     if not opts.flag("keep"):
         container.delete(force=True)  # without a pid namespace others may have outlived its first process
@@ -73,9 +90,11 @@ def become_subreaper(container: Container) -> bool:
     return True
 
 
-def discard(container: Container) -> None:
+def discard(container: Container, error: BaseException) -> None:
     """Undo what was begun; the error that made it necessary is the one to show."""
     try:
         container.delete(force=True)
-    except errors.Error:
-        pass
+    except errors.NotFound:
+        return  # a start that fails deletes it
+    except (errors.Error, OSError) as second:
+        error.add_note(f"while cleaning up: {second}")

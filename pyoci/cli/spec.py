@@ -41,4 +41,4 @@ def save(path: str, data: bytes) -> None:
     except FileExistsError:
         raise errors.AlreadyExists(f"File {os.path.basename(path)} exists. Remove it first") from None
     except OSError as error:
-        raise errors.SetupError(f"cannot write {path}: {errors.errno_text(error.errno or 0)}") from None
+        raise errors.failed(f"cannot write {path}", error) from None

@@ -22,12 +22,10 @@ UNITS = "bkmgt"
 
 def whole(text: str, name: str) -> int:
     """A whole number, maybe negative.  Raises errors.UsageError."""
-    try:
-        if not text.isascii() or "_" in text:
-            raise ValueError
-        return int(text)
-    except ValueError:
-        raise errors.UsageError(f'invalid value "{text}" for flag -{name}: not a whole number') from None
+    number = json.decimal(text.removeprefix("-"))
+    if number is None:
+        raise errors.UsageError(f'invalid value "{errors.value(text)}" for flag -{name}: not a whole number')
+    return -number if text.startswith("-") else number
 
 
 def size(text: str, name: str) -> int:
@@ -37,9 +35,10 @@ def size(text: str, name: str) -> int:
         number = number[:-1]
     power = UNITS.find(number[-1:]) if number[-1:] else -1
     digits = number[:-1] if power >= 0 else number
-    if digits.removeprefix("-").replace(".", "", 1).isdecimal() and digits.isascii():
-        return int(float(digits) * 1024 ** max(power, 0)) if "." in digits else int(digits) * 1024 ** max(power, 0)
-    raise errors.UsageError(f'invalid value "{text}" for flag -{name}: not a number of bytes', hint="512m, 1g, -1")
+    if json.decimal(digits.removeprefix("-").replace(".", "", 1)) is None:
+        problem = f'invalid value "{errors.value(text)}" for flag -{name}: not a number of bytes'
+        raise errors.UsageError(problem, hint="512m, 1g, -1")
+    return int((float(digits) if "." in digits else int(digits)) * 1024 ** max(power, 0))
 
 
 def word(text: str, name: str) -> str:

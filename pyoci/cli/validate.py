@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 
@@ -26,7 +27,6 @@ Faults come with their place (a JSON pointer), the section of the specification,
 for the config, properties that are not known and deprecated ones are warnings.
 The exit status is 0 when there are no faults, 1 when there are.
 """
-MAX_SIZE = 16 << 20  # bytes, as for create
 
 # where a property is explained: the longest prefix counts
 SECTIONS = {
@@ -77,6 +77,7 @@ SECTIONS = {
     "/linux/mountLabel": "config-linux.md#mount-label",
     "/linux/personality": "config-linux.md#personality",
 }
+EXPLAINED = 128 << 10  # bytes of a config that jsonschema looks at: it takes seconds for more
 DEPRECATED = {
     "/hooks/prestart": "use createRuntime, createContainer or startContainer",
     "/linux/resources/memory/kernel": "the kernel ignores it since Linux 5.16",
@@ -99,20 +100,23 @@ def examine(place: str) -> tuple[list[errors.Fault], list[errors.Fault]]:
     """Every fault, and every warning, of a bundle, a file or "-".  Raises errors.SetupError when it cannot be read."""
     directory = place if place != "-" and os.path.isdir(place) else ""
     try:
-        config = json.loads(read(os.path.join(directory, "config.json") if directory else place), "config.json")
+        data = read(os.path.join(directory, "config.json") if directory else place)
+        config = json.loads(data, "config.json")
     except errors.InvalidConfig as error:
         return list(error.faults) or [errors.Fault(error.where, error.message, error.hint)], []
-    faults, warnings = explain(config)
+    most = spec_rules.MAX_FAULTS if len(data) <= EXPLAINED else 1  # that take a plan each
+    faults, warnings = explain(config, len(data))
     if directory and not faults:
         root = os.path.join(directory, config["root"]["path"])
         if not os.path.isdir(root):
             faults.append(errors.Fault("/root/path", f"root file system {errors.one_line(root)}: not a directory"))
     if not faults:
-        faults = planned(config, directory, Facts(apparmor=True, selinux=True), "disabled")
+        faults = planned(config, directory, Facts(apparmor=True, selinux=True), "disabled", most)
     if not faults:
-        warnings += [*lacks.check(config), *advice(config)]
-        known = [fault.where for fault in warnings]
-        for fault in planned(config, directory, host_facts.read(), "cgroupfs"):
+        for found in lacks.check(config), advice(config):
+            warnings += itertools.islice(found, spec_rules.MAX_FAULTS)
+        known = [fault.where for fault in warnings if fault.where]
+        for fault in planned(config, directory, host_facts.read(), "cgroupfs", most):
             if not any(fault.where.startswith(where) for where in known):
                 warnings.append(errors.Fault(fault.where, f"{fault.message}: create will refuse it here", fault.hint))
     if isinstance(config, dict):
@@ -123,15 +127,15 @@ def examine(place: str) -> tuple[list[errors.Fault], list[errors.Fault]]:
     return faults, warnings
 
 
-def planned(config: dict[str, Any], directory: str, machine: Facts, manager: str) -> list[errors.Fault]:
+def planned(config: dict[str, Any], directory: str, machine: Facts, manager: str, most: int) -> list[errors.Fault]:
     """What of a valid config cannot be planned on a machine: a mount over /proc, an id without a mapping.
 
-    The plan stops at the first, so it is made again without that.  manager: of cgroups.
+    The plan stops at the first, so it is made again without that, until most are found.  manager: of cgroups.
     """
     chosen = Options("validate", directory or "/", cgroup_manager=manager, names=lambda *_: 0)
     found: list[errors.Fault] = []
     places: list[tuple[str | int, ...]] = []
-    while len(found) < spec_rules.MAX_FAULTS:
+    while len(found) < most:
         rest, moved = spec_across.without(config, places)
         try:
             plan.make(bundle.from_config(rest, directory or "/").config, machine, chosen)
@@ -172,8 +176,11 @@ def advice(config: dict[str, Any]) -> Iterator[errors.Fault]:
             yield errors.Fault(spec.pointer("annotations", name), "is a reserved name", "use a domain of your own")
 
 
-def explain(config: Any) -> tuple[list[errors.Fault], list[errors.Fault]]:
-    """The faults at length; without jsonschema in short, with a warning that says so."""
+def explain(config: Any, size: int) -> tuple[list[errors.Fault], list[errors.Fault]]:
+    """The faults at length; of a config of many bytes, or without jsonschema, in short, with a warning that says so."""
+    if size > EXPLAINED:
+        reason = f"is larger than {EXPLAINED >> 10} KiB: what a property is for is not told"
+        return spec.check(config), [errors.Fault("", reason)]
     try:
         return schema.explain(config), []
     except errors.Error as error:
@@ -193,14 +200,14 @@ def read(path: str) -> bytes:
     """The bytes of a file or, for "-", of the standard input.  Raises errors.SetupError, errors.InvalidConfig."""
     try:
         if path == "-":
-            data = sys.stdin.buffer.read(MAX_SIZE + 1)
+            data = sys.stdin.buffer.read(bundle.MAX_SIZE + 1)
         else:
             with open(path, "rb") as file:
-                data = file.read(MAX_SIZE + 1)
+                data = file.read(bundle.MAX_SIZE + 1)
     except OSError as error:
-        raise errors.SetupError(f"cannot read {path}: {errors.errno_text(error.errno or 0)}") from None
-    if len(data) > MAX_SIZE:
-        raise errors.InvalidConfig(f"is larger than {MAX_SIZE >> 20} MiB")
+        raise errors.failed(f"cannot read {path}", error) from None
+    if len(data) > bundle.MAX_SIZE:
+        raise errors.InvalidConfig(f"is larger than {bundle.MAX_SIZE >> 20} MiB")
     return data
 
 
@@ -214,9 +221,9 @@ def section(where: str) -> str:
 
 def entry(fault: errors.Fault) -> str:
     """A fault for reading: the place, the fault, then indented the hint and the section."""
-    lines = [f"{fault.where or '/'}: {fault.message}"]
+    lines = [f"{errors.short(fault.where) or '/'}: {errors.short(fault.message)}"]
     if fault.hint:
-        lines.append(f"    hint: {fault.hint}")
+        lines.append(f"    hint: {errors.short(fault.hint)}")
     return "\n".join([*map(errors.one_line, lines), f"    see {section(fault.where)}", ""])
 
 

@@ -10,7 +10,6 @@ import ctypes
 import struct
 
 from pyoci import errors, kernel
-from pyoci.host import cgroupfs
 
 SYSCALLS = {"x86_64": 321, "aarch64": 280}
 PROG_LOAD, PROG_ATTACH, PROG_DETACH, PROG_GET_FD_BY_ID, PROG_QUERY = 5, 8, 9, 13, 16
@@ -36,7 +35,7 @@ def attach_device_program(directory: str, code: bytes) -> None:
         program = _load(code)
         _replace(group, program)
     except OSError as error:
-        raise cgroupfs.failed(f"set the device filter of {directory}", error, where, HINT) from None
+        raise errors.failed(f"set the device filter of {directory}", error, where, HINT) from None
     finally:
         for fd in (group, program):
             if fd >= 0:
@@ -47,7 +46,32 @@ def _load(code: bytes) -> int:
     text = ctypes.create_string_buffer(code, len(code))
     license = ctypes.create_string_buffer(b"GPL")
     head = struct.pack("<IIQQ", PROG_TYPE_CGROUP_DEVICE, len(code) // 8, *map(ctypes.addressof, (text, license)))
-    return _bpf(PROG_LOAD, head)[0]
+    try:
+        return _bpf(PROG_LOAD, head)[0]
+    except PermissionError:
+        return _load_with_memory(head)
+
+
+def _load_with_memory(head: bytes) -> int:
+    """Before Linux 5.11 a program counts as locked memory, of which little is allowed."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    _allow_memory(resource.RLIM_INFINITY, resource.RLIM_INFINITY) or _allow_memory(before[1], before[1])
+    try:
+        return _bpf(PROG_LOAD, head)[0]
+    finally:
+        _allow_memory(*before)
+
+
+def _allow_memory(soft: int, hard: int) -> bool:
+    import resource
+
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (soft, hard))
+    except (OSError, ValueError):  # ValueError: CPython's word for the EPERM of a hard limit
+        return False
+    return True
 
 
 def _replace(group: int, program: int) -> None:

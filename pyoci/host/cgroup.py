@@ -28,6 +28,8 @@ SIGKILL = 9
 FREEZE_TIME = 2.0  # seconds; a process in uninterruptible sleep freezes late or never
 PASSES = 100  # how often new processes of a cgroup that cannot be frozen are looked for
 BATCH = 200  # pidfds held at once
+REFUSED = (errno.EACCES, errno.EPERM)
+OUT_OF_REACH = "a user moves processes within his own systemd only: start pyoci by `systemd-run --user --scope`"
 NO_CGROUP_KILL = (errno.ENOENT, errno.EOPNOTSUPP)  # before Linux 5.14; a threaded cgroup
 
 
@@ -51,13 +53,25 @@ def _attach(record: Record, directory: str, pid: int, init: int) -> None:
         inner = _cgroup_of(record, init) if error.errno in (errno.EBUSY, errno.EOPNOTSUPP) and init else ""
         if inner:
             _attach(record, inner, pid, 0)
-        elif error.errno in (errno.EACCES, errno.EPERM) and record.get("systemd"):
-            # a user may not take a process out of a session's scope; his systemd may, with the system's help
-            from pyoci.host import systemd
-
-            systemd.attach(record["systemd"], directory[len(tree(record)) :], pid)
+        elif error.errno in REFUSED and record.get("systemd"):
+            _have_attached(record, directory, pid, init)
         else:
-            raise cgroupfs.failed(f"put process {pid} into cgroup {directory}", error) from None
+            hint = OUT_OF_REACH if error.errno in REFUSED and record["version"] == 2 else ""
+            raise errors.failed(f"put process {pid} into cgroup {directory}", error, hint=hint) from None
+
+
+def _have_attached(record: Record, directory: str, pid: int, init: int) -> None:
+    """A user may not take a process out of a session's scope; his systemd may, with the system's help."""
+    from pyoci.host import systemd
+
+    try:
+        systemd.attach(record["systemd"], directory[len(tree(record)) :], pid)
+    except systemd.Refused:
+        # whatever the kernel told it, it says only that it may not do it by itself
+        inner = _cgroup_of(record, init) if init else ""
+        if not inner:
+            raise
+        systemd.attach(record["systemd"], inner[len(tree(record)) :], pid)
 
 
 def pids(record: Record) -> list[int]:
@@ -65,20 +79,37 @@ def pids(record: Record) -> list[int]:
     top = tree(record)
     if not top:
         return []
-    found = _members(f"{top}/cgroup.procs")
+    found = _members(top)
     for fd, name in cgroupfs.walk(top):
-        found |= _members(f"{name}/cgroup.procs", fd)
+        found |= _members(name, fd)
     found.discard(0)  # a process of an outer pid namespace
     return sorted(found)
 
 
-def _members(file: str, dir_fd: int | None = None) -> set[int]:
+def _members(directory: str, dir_fd: int | None = None) -> set[int]:
     try:
-        return set(map(int, cgroupfs.read(file, dir_fd).split()))
+        return set(map(int, cgroupfs.read(f"{directory}/cgroup.procs", dir_fd).split()))
     except OSError as error:
-        if error.errno in (*cgroupfs.GONE, errno.EOPNOTSUPP):  # EOPNOTSUPP: a threaded cgroup, listed at its domain
+        if error.errno == errno.EOPNOTSUPP:  # a threaded cgroup: its processes are listed at its domain only
+            return _of_threads(directory, dir_fd)
+        if error.errno in cgroupfs.GONE:
             return set()
-        raise cgroupfs.failed(f"read {file}", error) from None
+        raise errors.failed(f"read {directory}/cgroup.procs", error) from None
+
+
+def _of_threads(directory: str, dir_fd: int | None) -> set[int]:
+    try:
+        threads = cgroupfs.read(f"{directory}/cgroup.threads", dir_fd).split()
+    except OSError:  # it went meanwhile
+        return set()
+    found = set()
+    for thread in map(int, threads):
+        try:
+            status = cgroupfs.read(f"/proc/{thread}/status")
+        except OSError:  # it has ended
+            continue
+        found.add(int(status.partition(b"\nTgid:")[2].split(maxsplit=1)[0]))
+    return found
 
 
 def kill(record: Record, signum: int) -> None:
@@ -125,7 +156,7 @@ def freeze(record: Record) -> None:
         else:
             done = _freeze_v1(file)
     except OSError as error:
-        raise cgroupfs.failed(f"freeze cgroup {tree(record)}", error) from None
+        raise errors.failed(f"freeze cgroup {tree(record)}", error) from None
     if not done:
         thaw(record)
         raise errors.SetupError(f"cgroup {tree(record)} did not freeze within {FREEZE_TIME:.0f} s")
@@ -139,7 +170,7 @@ def thaw(record: Record) -> None:
             cgroupfs.write(file, "0" if record["version"] == 2 else "THAWED")
     except OSError as error:
         if error.errno not in cgroupfs.GONE:
-            raise cgroupfs.failed(f"thaw cgroup {tree(record)}", error) from None
+            raise errors.failed(f"thaw cgroup {tree(record)}", error) from None
 
 
 def thaw_all(record: Record) -> None:
@@ -176,7 +207,7 @@ def _kill_all(top: str) -> bool:
         if error.errno in NO_CGROUP_KILL and kernel.exists(top):
             return False
         if error.errno not in cgroupfs.GONE:
-            raise cgroupfs.failed(f"kill cgroup {top}", error) from None
+            raise errors.failed(f"kill cgroup {top}", error) from None
     return True
 
 
@@ -213,7 +244,7 @@ def _signal_batch(record: Record, batch: list[int], signum: int) -> None:
         except ProcessLookupError:
             pass
         except OSError as error:
-            raise cgroupfs.failed(f"send signal {signum} to process {pid}", error) from None
+            raise errors.failed(f"send signal {signum} to process {pid}", error) from None
         finally:
             if fd >= 0:
                 kernel.close(fd)

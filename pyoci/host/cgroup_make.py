@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 DELEGATE = "/sys/kernel/cgroup/delegate"
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_RIGHT = "run as root, have a cgroup delegated to this user, or leave the cgroup settings out"
+OWN_GROUP = "move them into a cgroup of their own, or give a linux.cgroupsPath that is not below them"
+ELSEWHERE = "give a linux.cgroupsPath that is not below a threaded cgroup, or leave the setting out"
+# What there is below a threaded cgroup: controllers that count threads, and files that every cgroup has.
+THREADED = ("cpu", "cpuset", "pids", "perf_event", "cgroup")
 # Values that depend on each other are refused until the other one is there (limit and memsw, quota and period).
 ORDER = (errno.EINVAL, errno.EBUSY)
 
@@ -61,7 +65,7 @@ def create(plan: CgroupPlan) -> None:
         except OSError as error:
             if not plan.optional or error.errno not in (*REFUSED, errno.ENOENT):
                 hint = NO_RIGHT if error.errno in REFUSED else ""
-                raise cgroupfs.failed(f"make cgroup {directory}", error, plan_cgroup.PATH_WHERE, hint) from None
+                raise errors.failed(f"make cgroup {directory}", error, plan_cgroup.PATH_WHERE, hint) from None
             _leave_out(plan, directory)
     if plan.version == 2 and plan.dirs and _is_stopped(plan.dirs[""]):
         raise _unfit(f"cgroup {plan.dirs['']} is below one that is frozen")  # init would be born and never run
@@ -99,7 +103,7 @@ def delegate(directory: str, uid: int, listed: str = DELEGATE) -> None:
             except FileNotFoundError:  # of a controller that is not enabled here
                 continue
     except OSError as error:
-        raise cgroupfs.failed(f"give cgroup {directory} to uid {uid}", error, hint=NO_RIGHT) from None
+        raise errors.failed(f"give cgroup {directory} to uid {uid}", error, hint=NO_RIGHT) from None
 
 
 def apply_late(plan: CgroupPlan) -> None:
@@ -130,15 +134,19 @@ def _make(plan: CgroupPlan, directory: str) -> None:
     for parent in parents[1:]:
         if not kernel.isdir(parent):
             _mkdir(parent)
-    if plan.version == 2:
-        for parent in parents:
-            _enable(parent, plan.enable)
+    unified = directory == plan.dirs.get("")
+    for parent in parents if unified else ():
+        _join_threads(plan, parent)
+        if plan.version == 2:
+            _enable(plan, parent)
     if directory not in plan.record["keep"] and not _mkdir(directory) and not plan.unit:
         # Somebody made it since check(): it and what is still to come are theirs, not ours to kill and remove
         order = [other for _, other in plan_cgroup.unique(plan.record)]
         for other in order[order.index(directory) :]:
             _leave_out(plan, other)
         raise _unfit(f"cgroup {directory} is being used by somebody else")
+    if unified:
+        _join_threads(plan, directory)
 
 
 def _mkdir(directory: str) -> bool:
@@ -149,34 +157,60 @@ def _mkdir(directory: str) -> bool:
     return True
 
 
-def _enable(parent: str, controllers: tuple[str, ...]) -> None:
+def _kind(directory: str) -> str:
+    """The type of a v2 cgroup: "domain", "domain threaded", "domain invalid", "threaded"; "" for the root."""
+    try:
+        return cgroupfs.read(f"{directory}/cgroup.type").decode().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _join_threads(plan: CgroupPlan, directory: str) -> None:
+    """Make a v2 cgroup threaded when those above it leave no other way: before that it takes no process (as runc).
+
+    Raises errors.SetupError when the container is to have what there is not for threads, OSError.
+    """
+    kind = _kind(directory)
+    if kind not in ("domain invalid", "threaded"):
+        return
+    for write in plan.writes:
+        group, _, name = write.file.rpartition("/")
+        if group == plan.dirs[""] and name.partition(".")[0] not in THREADED:
+            raise errors.SetupError(
+                f"{write}: cgroup {directory} is of type {kind!r}", where=write.where, hint=ELSEWHERE
+            )
+    if kind == "domain invalid":
+        cgroupfs.write(f"{directory}/cgroup.type", "threaded")
+
+
+def _enable(plan: CgroupPlan, parent: str) -> None:
     """Hand controllers to the children of a v2 cgroup.
 
     All at once, or one by one: which of them are missing shows when a setting needs one (its file is not there).
     Not below a cgroup with processes: it could only hand out those controllers that count threads, and would become
-    a threaded domain by that, in whose children no process can be.
+    a threaded domain by that, in whose children no process can be.  Raises errors.SetupError, OSError.
     """
-    file = f"{parent}/cgroup.subtree_control"
+    file, kind = f"{parent}/cgroup.subtree_control", _kind(parent)
     enabled = cgroupfs.read(file).decode().split()
-    missing = [f"+{name}" for name in controllers if name not in enabled]
-    if missing and _occupied(parent):
+    missing = [name for name in plan.enable if name not in enabled and ("threaded" not in kind or name in THREADED)]
+    if missing and kind == "domain" and (members := cgroupfs.read(f"{parent}/cgroup.procs").split()):
+        _do_without(plan, missing, f"cgroup {parent} has {len(members)} processes, the first is {int(members[0])}")
         return
-    for text in [" ".join(missing), *missing] if missing else []:
+    texts = [f"+{name}" for name in missing]
+    for text in [" ".join(texts), *texts] if texts else []:
         try:
             cgroupfs.write(file, text)
         except OSError:
             continue
-        if text == " ".join(missing):
+        if text == " ".join(texts):
             break
 
 
-def _occupied(directory: str) -> bool:
-    if not kernel.exists(f"{directory}/cgroup.type"):  # the root: there processes are allowed
-        return False
-    try:
-        return bool(cgroupfs.read(f"{directory}/cgroup.procs"))
-    except OSError:  # threaded
-        return True
+def _do_without(plan: CgroupPlan, controllers: list[str], problem: str) -> None:
+    for write in plan.writes:
+        if write.file.rpartition("/")[2].partition(".")[0] in controllers and not write.needless:
+            message = f"{write}: {problem}, and hands out no controllers as long as it has any"
+            raise errors.SetupError(message, where=write.where, hint=OWN_GROUP)
 
 
 def _inherit_cpuset(directory: str, top: str) -> None:
@@ -196,10 +230,11 @@ def _inherit(directory: str, top: str, name: str) -> str:
 # -- settings --------------------------------------------------------------------------------
 
 
-def apply(writes: list[Write]) -> None:
+def apply(writes: list[Write], *, undo: bool = False) -> None:
     """Write values in order; `update` uses this too.
 
     What the kernel refuses because of another value is tried again after the others, until a round brings nothing.
+    What it refuses for another reason ends it, but not an undo, of which as much is done as can be.
     Raises errors.SetupError for the first one that stays refused.
     """
     pending, failure = writes, None
@@ -210,8 +245,8 @@ def apply(writes: list[Write]) -> None:
             try:
                 _apply_one(write)
             except OSError as error:
-                refused = cgroupfs.failed(str(write), error, write.where, _hint(write, error))
-                if error.errno not in ORDER:
+                refused = errors.failed(str(write), error, write.where, _hint(write, error))
+                if error.errno not in ORDER and not undo:
                     raise refused from None
                 failure = failure or refused
                 later.append(write)

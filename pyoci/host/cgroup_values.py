@@ -18,6 +18,7 @@ UNSET = {
     "io.bfq.weight": "default",
     "rdma.max": "hca_handle=max hca_object=max",
 }
+NO_WEIGHT = ("cpu.weight", "0")  # while cpu.idle is 1; it cannot be written
 PLAIN = ("cpu.max", "memory.oom_control")  # several words, but one value
 
 
@@ -30,24 +31,26 @@ def text(file: str) -> str:
 
 
 def before(writes: Iterable[Write]) -> list[Write]:
-    """The writes that undo these, last first.  Files that are not there have nothing to undo."""
+    """The writes that undo these, last first.  Files that are not there have nothing to undo.
+
+    Device rules of v1 are no values: plan/devchange.py has what undoes them."""
     undo: list[Write] = []
-    lists: set[str] = set()
     for write in writes:
         while write.other and not kernel.exists(write.file):
             write = write.other  # noqa: PLW2901
-        directory, _, name = write.file.rpartition("/")
-        if name in ("devices.allow", "devices.deny"):
-            lists.add(directory)
-        elif kernel.exists(write.file):
-            undo.append(Write(write.file, old(name, text(write.file), write.value), write.where))
+        name = write.file.rpartition("/")[2]
+        if kernel.exists(write.file):
+            value = old(name, text(write.file), write.value)
+            if (name, value) != NO_WEIGHT:
+                undo.append(Write(write.file, value, write.where))
     undo.reverse()
-    for directory in sorted(lists):
-        undo.append(Write(f"{directory}/devices.deny", "a", ""))
-        undo += [
-            Write(f"{directory}/devices.allow", line, "") for line in text(f"{directory}/devices.list").split("\n")
-        ]
     return undo
+
+
+def changed(undo: list[Write]) -> list[Write]:
+    """Those of before(), with one value for a file, whose files say something else by now."""
+    now = {write.file: write.value for write in before(undo)}
+    return [write for write in undo if now.get(write.file) != write.value]
 
 
 def old(name: str, content: str, value: str) -> str:

@@ -34,12 +34,6 @@ def write(file: str, value: str, dir_fd: int | None = None) -> None:
         kernel.close(fd)
 
 
-def failed(what: str, error: OSError, where: str = "", hint: str = "") -> errors.SetupError:
-    """The error for a refused step: "WHAT: errno text"."""
-    number = error.errno or 0
-    return errors.SetupError(f"{what}: {errors.errno_text(number)}", errno=number, where=where, hint=hint)
-
-
 def walk(top: str) -> Iterator[tuple[int, str]]:
     """(descriptor of the parent, name) of every directory below top, deepest first.
 
@@ -71,6 +65,11 @@ def walk(top: str) -> Iterator[tuple[int, str]]:
         kernel.close(fd)
 
 
+def has_children(directory: str) -> bool:
+    """Whether there are cgroups below."""
+    return next(walk(directory), None) is not None
+
+
 def _step(fd: int, name: str) -> int:
     new = kernel.open(name, DIRECTORY, dir_fd=fd)
     kernel.close(fd)
@@ -94,7 +93,7 @@ def rmdir(directory: str, dir_fd: int | None = None) -> bool:
             return False
         if error.errno in GONE or not _exists(directory, dir_fd):  # EROFS, EACCES: said before it is looked for
             return True
-        raise failed(f"remove cgroup {directory}", error) from None
+        raise errors.failed(f"remove cgroup {directory}", error) from None
     return True
 
 

@@ -5,6 +5,7 @@ posix_spawn(3), never fork(2): the library may be called from a process with thr
 
 from __future__ import annotations
 
+import errno
 import select
 import time
 
@@ -79,6 +80,13 @@ def run(
     finally:
         for fd in fds:
             kernel.close(fd)
+
+
+def refused(error: OSError) -> str:
+    """A hint, where something around us may be why no program can be started; or ""."""
+    if error.errno == errno.EPERM:
+        return "a seccomp filter around pyoci may refuse clone3(2) with EPERM, where ENOSYS would let it fall back"
+    return "pyoci needs pidfd_open(2): Linux 5.3 or later" if error.errno == errno.ENOSYS else ""
 
 
 def _spawn(path: str, args: Sequence[str], env: Mapping[str, str], stdin: int, outputs: Sequence[int]) -> int:

@@ -51,8 +51,7 @@ def directory(path: str, mode: int = 0o700) -> str:
     try:
         os.makedirs(path, mode=mode, exist_ok=True)
     except OSError as error:
-        text = errors.errno_text(error.errno or 0)
-        raise errors.SetupError(f"make {path}: {text}", errno=error.errno or 0) from None
+        raise errors.failed(f"make {path}", error) from None
     return path
 
 
@@ -61,8 +60,7 @@ def opened(directory: str) -> int:
     try:
         return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        text = errors.errno_text(error.errno or 0)
-        raise errors.SetupError(f"open {directory}: {text}", errno=error.errno or 0) from None
+        raise errors.failed(f"open {directory}", error) from None
 
 
 def environment() -> dict[str, str]:

@@ -55,9 +55,11 @@ def parse_mounts(facts: Facts, mountinfo: bytes) -> None:
             continue
         kind, _, options = _text(right).split(" ", 2)
         _, _, _, root, point, *_ = _text(left).split(" ")
+        if kind == "2":
+            facts.cgroup_options = ",".join([o for o in options.split(",") if o not in ("ro", "rw")])
         controllers = [""] if kind == "2" else [o for o in options.split(",") if o and o in facts.cgroup_own]
         for controller in controllers:
-            _mounted(facts, controller, _unescape(root), _unescape(point))
+            _mounted(facts, controller, unescape(root), unescape(point))
     facts.cgroup_mode = _mode(facts)
 
 
@@ -96,16 +98,15 @@ def _read(path: str) -> bytes:
         finally:
             kernel.close(fd)
     except OSError as error:
-        text = errors.errno_text(error.errno or 0)
-        raise errors.SetupError(f"read {path}: {text}", errno=error.errno or 0) from None
+        raise errors.failed(f"read {path}", error) from None
 
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def _unescape(path: str) -> str:
-    # proc(5): space, tab, newline and backslash are \ooo in mountinfo
+def unescape(path: str) -> str:
+    """A path of mountinfo: space, tab, newline and backslash are \\ooo there, see proc(5)."""
     if "\\" not in path:
         return path
     for code in (" ", "\t", "\n", "\\"):

@@ -38,8 +38,7 @@ def make(directory: Directory) -> int:
             kernel.close(fd)
             raise
     except OSError as error:
-        text = errors.errno_text(error.errno or 0)
-        raise errors.SetupError(f"make {directory.path}/{FIFO}: {text}", errno=error.errno or 0) from None
+        raise errors.failed(f"make {directory.path}/{FIFO}", error) from None
     return fd
 
 
@@ -56,8 +55,7 @@ def drain(directory: Directory) -> bytes:
     try:
         fd = kernel.open(FIFO, kernel.O_RDONLY | kernel.O_NONBLOCK | kernel.O_CLOEXEC, dir_fd=directory.fd)
     except OSError as error:
-        text = errors.errno_text(error.errno or 0)
-        raise errors.SetupError(f"open {directory.path}/{FIFO}: {text}", errno=error.errno or 0) from None
+        raise errors.failed(f"open {directory.path}/{FIFO}", error) from None
     try:
         return _until_closed(fd).lstrip(b"\0")
     finally:

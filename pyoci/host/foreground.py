@@ -59,7 +59,10 @@ class Signals:
     def close(self) -> None:
         """Handle them as before."""
         for number, handler in self._old.items():
-            _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
+            try:
+                _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
+            except OSError:
+                pass  # the container is still to be deleted, which counts more
         _signal.set_wakeup_fd(self._old_fd)
         kernel.close(self.fd)
         kernel.close(self._write_fd)

@@ -26,9 +26,7 @@ def open_output(path: str) -> int:
     try:
         return kernel.open(path, flags, 0o644)
     except OSError as error:
-        number = error.errno or 0
-        text = f"open {path} for the output of hooks: {errors.errno_text(number)}"
-        raise errors.SetupError(text, errno=number, where="/annotations") from None
+        raise errors.failed(f"open {path} for the output of hooks", error, "/annotations") from None
 
 
 def run(hooks: Mapping[str, Any], kind: str, state: Mapping[str, Any], watch: int = -1) -> None:
@@ -63,7 +61,8 @@ def _run_one(hook: Mapping[str, Any], name: str, where: str, state: Mapping[str,
             path, args, _environment(hook), stdin=stdin, timeout=hook.get("timeout"), watch=watch, files=files
         )
     except OSError as error:
-        raise errors.HookError(f"{name}: run {path}: {errors.errno_text(error.errno or 0)}", where=where) from None
+        text = f"{name}: run {path}: {errors.errno_text(error.errno or 0)}"
+        raise errors.HookError(text, where=where, hint=child.refused(error)) from None
     finally:
         for fd in files:
             if fd >= 0:

@@ -32,22 +32,20 @@ ACTION_WORDS = {"trap": "SCMP_ACT_TRAP", "errno": "SCMP_ACT_ERRNO", "trace": "SC
 ACTION_WORDS |= {"kill_process": "SCMP_ACT_KILL_PROCESS", "user_notif": "SCMP_ACT_NOTIFY", "allow": "SCMP_ACT_ALLOW"}
 
 
-def check(config: dict[str, Any]) -> list[errors.Fault]:
+def check(config: dict[str, Any]) -> Iterator[errors.Fault]:
     """What this machine lacks for a config that is valid: warnings, each with its JSON pointer.
 
     Raises errors.SetupError when /proc cannot be read.
     """
     facts = host_facts.read()
     part = config.get("linux") or {}
-    return [
-        *_namespaces(part),
-        *_controllers(part.get("resources") or {}, facts),
-        *_modules(config, facts),
-        *_seccomp(part.get("seccomp") or {}),
-        *_kernel(part),
-        *_file_systems(config.get("mounts") or ()),
-        *_capabilities((config.get("process") or {}).get("capabilities") or {}),
-    ]
+    yield from _namespaces(part)
+    yield from _controllers(part.get("resources") or {}, facts)
+    yield from _modules(config, facts)
+    yield from _seccomp(part.get("seccomp") or {})
+    yield from _kernel(part)
+    yield from _file_systems(config.get("mounts") or ())
+    yield from _capabilities((config.get("process") or {}).get("capabilities") or {})
 
 
 def _namespaces(part: dict[str, Any]) -> Iterator[errors.Fault]:

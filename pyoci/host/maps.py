@@ -49,11 +49,7 @@ def _write(pid: int, name: str, text: str) -> None:
         finally:
             kernel.close(fd)
     except OSError as error:
-        raise errors.SetupError(
-            f"write {name} ({_inline(text)}): {errors.errno_text(error.errno or 0)}",
-            errno=error.errno or 0,
-            where=_where(name),
-        ) from None
+        raise errors.failed(f"write {name} ({_inline(text)})", error, _where(name)) from None
 
 
 def helper_path(program: str) -> str:
@@ -78,7 +74,7 @@ def _helper(program: str, pid: int, lines: str) -> None:
         try:
             result = child.run(path, [program, str(pid), *lines.split()], {"PATH": "/usr/bin:/bin"})
         except OSError as error:
-            raise errors.SetupError(f"run {path}: {errors.errno_text(error.errno or 0)}", where=_where(name)) from None
+            raise errors.failed(f"run {path}", error, _where(name), child.refused(error)) from None
         if result.status:
             raise errors.SetupError(
                 f"{program} ({_inline(lines)}): {result.why()}",

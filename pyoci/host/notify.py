@@ -46,7 +46,7 @@ def make(directory: Directory) -> None:
         kernel.mkdir(DIRECTORY, 0o755, dir_fd=directory.fd)
         kernel.chmod(DIRECTORY, 0o755, dir_fd=directory.fd)
     except OSError as error:
-        raise _failed(f"make {directory.path}/{DIRECTORY}", error) from None
+        raise errors.failed(f"make {directory.path}/{DIRECTORY}", error) from None
 
 
 class Notify:
@@ -76,7 +76,7 @@ class Notify:
             self._socket.setblocking(False)
         except OSError as error:
             self.close()
-            raise _failed(f"make {directory.path}/{DIRECTORY}/{SOCKET}", error) from None
+            raise errors.failed(f"make {directory.path}/{DIRECTORY}/{SOCKET}", error) from None
 
     @property
     def fd(self) -> int:
@@ -153,8 +153,3 @@ def translate(data: bytes, pid: int) -> bytes:
     if b"READY=1" in lines or b"MAINPID=" in data:
         lines.append(b"MAINPID=%d" % pid)
     return b"\n".join(lines)
-
-
-def _failed(what: str, error: OSError) -> errors.SetupError:
-    text = errors.errno_text(error.errno or 0)
-    return errors.SetupError(f"{what}: {text}", errno=error.errno or 0)

@@ -35,11 +35,6 @@ _RIGHTS = _socket.CMSG_SPACE(4)
 MFD_EXEC = 0x10  # memfd_create(2), since Linux 6.3; asked for where vm.memfd_noexec is set
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
-_SPAWN_HINTS = {
-    errno.ENOENT: "is /proc mounted?",
-    errno.EPERM: "a seccomp filter around pyoci may refuse clone3(2) with EPERM, where ENOSYS would let it fall back",
-}
-
 _lock = _thread.allocate_lock()
 _copy = -1  # the sealed copy of nsexec: one for the life of this process
 
@@ -67,7 +62,7 @@ def binary() -> int:
                 _copy = _sealed_copy(path)
             except OSError as error:
                 hint = "run `make build`" if error.errno == errno.ENOENT else ""
-                raise _failed(f"copy {path}", error, hint=hint) from None
+                raise errors.failed(f"copy {path}", error, hint=hint) from None
         return _copy
 
 
@@ -109,7 +104,7 @@ def sealed_plan(plan: Sequence[ops.Op]) -> int:
             kernel.close(fd)
             raise
     except OSError as error:
-        raise _failed("write the plan", error) from None
+        raise errors.failed("write the plan", error) from None
     return fd
 
 
@@ -184,7 +179,10 @@ class Runner:
             actions.append((kernel.POSIX_SPAWN_DUP2, number, number))  # onto itself: clears close-on-exec
             self.pid = kernel.posix_spawn(executable, ["nsexec", "plan", str(number)], {}, file_actions=actions)
         except OSError as error:
-            raise _failed("start nsexec", error, hint=_SPAWN_HINTS.get(error.errno or 0, "")) from None
+            from pyoci.host import child
+
+            hint = "is /proc mounted?" if error.errno == errno.ENOENT else child.refused(error)
+            raise errors.failed("start nsexec", error, hint=hint) from None
         finally:
             other.close()
             for fd in high:
@@ -231,7 +229,7 @@ class Runner:
                 self.warnings.append(words.warning(self._plan, message.op, message.value, message.text))
             else:
                 raise self._word(message)
-        if self.has("ready"):
+        if self.has("ready") or any(op.name == "fork" for op in self._plan[self._at + 1 :]):
             hint = "its seccomp profile has to let write(2) through" if self.notifies() else ""
             raise errors.SetupError(f"nsexec ended early: {self._fate()}", hint=hint)
 
@@ -250,13 +248,14 @@ class Runner:
             sock.close()
 
     def abort(self) -> None:
-        """Kill and reap what is left of the run.  Never raises."""
+        """Kill and reap what is left of the run."""
         self.close()
-        for pid in (self.spawned, self.pid):
-            if pid:
-                _kill(pid)
-                reap(pid)
+        left = [pid for pid in (self.spawned, self.pid) if pid]
         self.spawned = self.pid = 0
+        for pid in left:
+            _kill(pid)
+        for pid in left:
+            reap(pid)
 
     def reap_spawned(self) -> None:
         """Reap the first process, whose only work left is to exit, once it has forked the other."""
@@ -276,7 +275,7 @@ class Runner:
         except (BrokenPipeError, ConnectionResetError):
             pass  # it has ended: why is in a message still to be read, or in its exit status
         except OSError as error:
-            raise _failed("talk to nsexec", error) from None
+            raise errors.failed("talk to nsexec", error) from None
 
     def _receive(self) -> Message | None:
         """The next message; None when the other side is closed."""
@@ -288,7 +287,7 @@ class Runner:
             except ConnectionResetError:  # it ended with something unread: said once, before what it had sent
                 data, ancillary, _, _ = self._sock.recvmsg(*arguments)
         except OSError as error:
-            raise _failed("listen to nsexec", error) from None
+            raise errors.failed("listen to nsexec", error) from None
         fds = [fd for _, _, part in ancillary for (fd,) in struct.iter_unpack("i", part[: len(part) & ~3])]
         try:
             return Message(data, fds.pop() if fds else -1) if data else None
@@ -370,8 +369,3 @@ def _stdio_actions(stdio: Sequence[int], high: list[int]) -> list[tuple[int, int
             high.append(safe)
         actions.append((kernel.POSIX_SPAWN_DUP2, safe, target))
     return actions
-
-
-def _failed(what: str, error: OSError, hint: str = "") -> errors.SetupError:
-    number = error.errno or 0
-    return errors.SetupError(f"{what}: {errors.errno_text(number)}", errno=number, hint=hint)

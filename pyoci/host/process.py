@@ -25,6 +25,9 @@ PIDFD_GET_INFO = 0xC000FF0B | 64 << 16
 PIDFD_INFO_EXIT = 8
 _INFO = struct.Struct("<Q52xi")  # mask, ids, exit_code
 _REAPING = 200  # ms a parent is given to reap its child
+# ESRCH; and where the number is that of a thread, or of a session that has outlived its leader: ENOENT, or EINVAL
+# before Linux 6.16
+_NO_PROCESS = (3, 2, 22)
 _GONE = -1  # the status of a process that nobody can tell any more
 
 
@@ -54,12 +57,12 @@ def _pidfd_open(pid: int) -> int:
     """pidfd_open(2).  Raises ProcessLookupError, and errors.SetupError for every other reason."""
     try:
         return kernel.pidfd_open(pid)
-    except ProcessLookupError:
-        raise
     except OSError as error:
         number = error.errno or 0
+        if number in _NO_PROCESS:
+            raise ProcessLookupError(number, "no such process") from None
         hint = "pyoci needs pidfd_open(2), and nothing around it that refuses it" if number in (1, 38) else ""
-        raise errors.SetupError(f"pidfd_open {pid}: {errors.errno_text(number)}", errno=number, hint=hint) from None
+        raise errors.failed(f"pidfd_open {pid}", error, hint=hint) from None
 
 
 def open_pidfd(pid: int, start: int) -> int:
@@ -122,8 +125,7 @@ class Process:
         except ProcessLookupError:
             return False
         except OSError as error:
-            text = errors.errno_text(error.errno or 0)
-            raise errors.SetupError(f"send signal {number}: {text}", errno=error.errno or 0) from None
+            raise errors.failed(f"send signal {number}", error) from None
         return True
 
     def kill(self, signal: int | str = "TERM") -> None:
@@ -218,6 +220,11 @@ class Process:
         return 128 + (code & 0x7F) if code & 0x7F else code >> 8 & 0xFF
 
 
+def _count(digits: str) -> int:
+    """The number that digits are, -1 for other texts and what is too long for one of ours."""
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else -1
+
+
 def signal_number(signal: int | str) -> int:
     """A signal by number, numeral or name: 9, "9", "KILL", "SIGKILL", "sigkill", "RTMIN+3", "RTMAX-1".
 
@@ -226,14 +233,14 @@ def signal_number(signal: int | str) -> int:
     from pyoci import linux
 
     text = str(signal).upper().removeprefix("SIG")
-    if text.isascii() and text.isdigit():
-        number = int(text)
-    else:
+    number = _count(text)
+    if number < 0:
         sign = 1 if "+" in text else -1
         name, found, offset = text.replace("-", "+").partition("+")
         number = linux.SIGNALS.get(name, -1)
         if found:
-            number = number + sign * int(offset) if name in ("RTMIN", "RTMAX") and offset.isdigit() else -1
+            steps = _count(offset)
+            number = number + sign * steps if name in ("RTMIN", "RTMAX") and steps >= 0 else -1
     if not 0 <= number <= 64:
         raise errors.UsageError(f"unknown signal {signal!r}", hint="use a name like TERM or a number from 0 to 64")
     return number

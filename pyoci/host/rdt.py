@@ -58,7 +58,7 @@ def _compare(plan: Rdt, group: str) -> None:
     try:
         there = plan_rdt.domains(cgroupfs.read(f"{group}/schemata").decode(), plan_rdt.WHERE)
     except OSError as error:
-        raise cgroupfs.failed(f"read {group}/schemata", error, plan_rdt.WHERE) from None
+        raise errors.failed(f"read {group}/schemata", error, plan_rdt.WHERE) from None
     for text, where in plan.schemas:
         for (resource, domain), value in plan_rdt.domains(text, where).items():
             found = there.get((resource, domain))
@@ -112,7 +112,7 @@ def _mkdir(path: str, where: str) -> None:
         return
     except OSError as error:
         hint = "the hardware has no class or monitor left" if error.errno == errno.ENOSPC else ""
-        raise cgroupfs.failed(f"make {path}", error, where, hint) from None
+        raise errors.failed(f"make {path}", error, where, hint) from None
 
 
 def _rmdir(path: str) -> None:
@@ -121,7 +121,7 @@ def _rmdir(path: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise cgroupfs.failed(f"remove {path}", error, plan_rdt.WHERE) from None
+        raise errors.failed(f"remove {path}", error, plan_rdt.WHERE) from None
 
 
 def _write(file: str, text: str, where: str) -> None:
@@ -130,4 +130,4 @@ def _write(file: str, text: str, where: str) -> None:
     except OSError as error:
         status = cgroupfs.read(f"{root}/info/last_cmd_status").decode() if kernel.exists(f"{root}/info") else ""
         why = f" ({status.strip()})" if status.strip() not in ("", "ok") else ""
-        raise cgroupfs.failed(f"write {text.strip()!r} to {file}{why}", error, where) from None
+        raise errors.failed(f"write {text.strip()!r} to {file}{why}", error, where) from None

@@ -32,7 +32,7 @@ def write(pid: int, schemata: Iterable[str], root: str = ROOT) -> None:
         try:
             cgroupfs.write(f"{group}/schemata", line.rstrip("\n") + "\n")
         except OSError as error:
-            raise cgroupfs.failed(f"set {line!r} in {group}/schemata", error) from None
+            raise errors.failed(f"set {line!r} in {group}/schemata", error) from None
 
 
 def group_of(pid: int, root: str = ROOT) -> str:

@@ -59,8 +59,14 @@ def default_root() -> str:
 
 
 def absolute(root: str | None) -> str:
-    """The directory of states that was asked for, default_root() when it is None."""
-    return kernel.abspath(root if root is not None else default_root())
+    """The directory of states that was asked for, default_root() when it is None.
+
+    Raises errors.UsageError for one with control characters: it stands in lines of logs and of the kernel's lists.
+    """
+    path = kernel.abspath(root if root is not None else default_root())
+    if not path.isprintable() and any(c < " " or c == "\x7f" for c in path):
+        raise errors.UsageError(f"root directory {path!r} has a control character", hint="give another --root")
+    return path
 
 
 def _in_userns() -> bool:
@@ -88,27 +94,31 @@ class Directory:
         try:
             _make_root(root)
             while True:
-                made = cls._make(root, id)
+                _make(f"{root}/{id}")
                 try:
-                    made.lock()
-                    return made
+                    return cls._take(root, id)
                 except errors.NotFound:  # a `delete --force` was quicker than our lock
-                    made.close()
+                    continue
+                except BaseException:
+                    _remove_empty(f"{root}/{id}")
+                    raise
         except OSError as error:
-            refused = _refused("make", f"{root}/{id}", error)
+            refused = errors.failed(f"make {root}/{id}", error)
             if kernel.geteuid():
                 refused.hint = "set XDG_RUNTIME_DIR to a directory of yours, or give --root"
             raise refused from None
 
     @classmethod
-    def _make(cls, root: str, id: str) -> Self:
-        path = f"{root}/{id}"
+    def _take(cls, root: str, id: str) -> Self:
+        """The directory that we have made, locked."""
+        _make_private(f"{root}/{id}")
+        made = cls.open(root, id)
         try:
-            kernel.mkdir(path, 0o700)
-        except FileExistsError:
-            raise errors.AlreadyExists("container with given ID already exists") from None
-        _make_private(path)
-        return cls.open(root, id)
+            made.lock()
+        except BaseException:
+            made.close()
+            raise
+        return made
 
     @classmethod
     def open(cls, root: str, id: str) -> Self:
@@ -119,7 +129,7 @@ class Directory:
         except FileNotFoundError:
             raise errors.NotFound("container does not exist") from None
         except OSError as error:
-            raise _refused("open", path, error) from None
+            raise errors.failed(f"open {path}", error) from None
         return cls(fd, id, path)
 
     def lock(self) -> None:
@@ -192,14 +202,14 @@ class Directory:
                 kernel.close(fd)
             kernel.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except OSError as error:
-            raise _refused("write", f"{self.path}/{name}", error) from None
+            raise errors.failed(f"write {self.path}/{name}", error) from None
 
     def unlink(self, name: str) -> None:
         """Remove a file.  Raises errors.SetupError."""
         try:
             kernel.unlink(name, dir_fd=self.fd)
         except OSError as error:
-            raise _refused("remove", f"{self.path}/{name}", error) from None
+            raise errors.failed(f"remove {self.path}/{name}", error) from None
 
     def remove(self) -> None:
         """Remove it with all its files, state.json last: until then a second attempt knows what there is to clean."""
@@ -210,7 +220,7 @@ class Directory:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise _refused("remove", self.path, error) from None
+            raise errors.failed(f"remove {self.path}", error) from None
 
     def _remove_entry(self, name: str) -> None:
         try:
@@ -242,7 +252,7 @@ class Directory:
                 raise errors.NotFound("container does not exist") from None
             return {}
         except OSError as error:
-            raise _refused("read", f"{self.path}/{STATE}", error) from None
+            raise errors.failed(f"read {self.path}/{STATE}", error) from None
         try:
             record = json.loads(data, STATE)
         except errors.InvalidConfig as error:
@@ -307,7 +317,7 @@ class Directory:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENXIO):
                 return False
-            raise _refused("open", f"{self.path}/{FIFO}", error) from None
+            raise errors.failed(f"open {self.path}/{FIFO}", error) from None
         kernel.close(fd)
         return True
 
@@ -326,6 +336,20 @@ def _is_directory(path: str) -> bool:
         return stat.S_ISDIR(kernel.lstat(path).st_mode)
     except FileNotFoundError:
         return False
+
+
+def _make(path: str) -> None:
+    try:
+        kernel.mkdir(path, 0o700)
+    except FileExistsError:
+        raise errors.AlreadyExists("container with given ID already exists") from None
+
+
+def _remove_empty(path: str) -> None:
+    try:
+        kernel.rmdir(path)
+    except OSError:
+        pass  # why it was to go is the error that counts
 
 
 def _make_root(root: str) -> None:
@@ -347,7 +371,3 @@ def _make_private(path: str) -> None:
         kernel.chmod(f"/proc/self/fd/{fd}", 0o700)
     finally:
         kernel.close(fd)
-
-
-def _refused(what: str, path: str, error: OSError) -> errors.SetupError:
-    return errors.SetupError(f"{what} {path}: {errors.errno_text(error.errno or 0)}", errno=error.errno or 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pyoci import json, kernel
 from pyoci.host.maps import helper_path
+from pyoci.plan import namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,15 +68,12 @@ def ranges(path: str, uid: int) -> list[tuple[int, int]]:
             fields = [line.strip().split(":") for line in file]
     except OSError:
         return []
-    return [
-        (int(entry[1]), int(entry[2]))
-        for entry in fields
-        if len(entry) == 3 and entry[0] in names and entry[1].isdecimal() and entry[2].isdecimal()
-    ]
+    entries = [[*map(json.decimal, entry[1:])] for entry in fields if len(entry) == 3 and entry[0] in names]
+    return [(first, size) for first, size in entries if first is not None and size is not None]
 
 
 def _mapped(mount: dict[str, Any], gids: Sequence[dict[str, int]]) -> dict[str, Any]:
     """A mount of devpts without gid=5, which every default config has, when the group tty is not mapped."""
-    if mount.get("type") != "devpts" or any(one["containerID"] <= 5 < one["containerID"] + one["size"] for one in gids):
+    if mount.get("type") != "devpts" or namespaces.mapped(gids, 5):
         return mount
     return {**mount, "options": [word for word in mount.get("options") or () if word != "gid=5"]}

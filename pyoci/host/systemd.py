@@ -12,6 +12,7 @@ import time
 
 from pyoci import cold, errors
 from pyoci.plan import cgroup as plan_cgroup
+from pyoci.plan import systemd_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ DBUS_ERROR = "org.freedesktop.DBus.Error."
 CONNECT_TIME = 5.0  # seconds to be let in by the bus
 CALL_TIME = 25.0  # seconds for an answer, as D-Bus libraries have it
 JOB_TIME = 60.0  # seconds until a scope is there, or gone
+IDLE_VERSION = 252  # of systemd, the first that knows cpu.idle
 MANY_JOBS = 4096  # of others, that end while we wait for ours
 NO_SYSTEM = "is systemd the init of this machine, and dbus installed? or leave out --systemd-cgroup"
 NO_USER = (
@@ -38,8 +40,7 @@ NO_USER = (
 def root(user: bool) -> str:
     """The cgroup below which this systemd keeps its units, "" for the root.  Raises errors.SetupError."""
     with Bus(user) as bus:
-        (variant,) = bus.call("Get", "ss", (MANAGER, "ControlGroup"), interface="org.freedesktop.DBus.Properties")
-    return str(variant[1]).rstrip("/")
+        return bus.fact("ControlGroup").rstrip("/")
 
 
 def start(plan: CgroupPlan, pid: int) -> None:
@@ -49,11 +50,25 @@ def start(plan: CgroupPlan, pid: int) -> None:
     """
     unit = plan.unit
     assert unit
-    properties: list[tuple[str, tuple[str, Any]]] = [*unit.properties.items(), ("PIDs", ("au", [pid]))]
     with Bus(unit.user) as bus:
+        known = _known(bus, unit.properties)
+        properties: list[tuple[str, tuple[str, Any]]] = [*known.items(), ("PIDs", ("au", [pid]))]
         bus.job(unit.name, "StartTransientUnit", "ssa(sv)a(sa(sv))", (unit.name, "fail", properties, []))
     plan.record["systemd"] = {"unit": unit.name, "user": unit.user}
     _check_place(plan, pid)
+
+
+def _known(bus: Bus, properties: Properties) -> Properties:
+    """The properties without the CPUWeight of cpu.idle, where systemd does not take it; there it leaves cpu.idle alone.
+
+    Raises errors.SetupError.
+    """
+    if properties.get("CPUWeight") != systemd_limits.IDLE:
+        return properties
+    digits = "".join([c if c.isdigit() else " " for c in bus.fact("Version")]).split()  # 252.39-1~deb12u1, v257-rc1
+    if digits and int(digits[0]) >= IDLE_VERSION:
+        return properties
+    return {name: value for name, value in properties.items() if name != "CPUWeight"}
 
 
 def _check_place(plan: CgroupPlan, pid: int) -> None:
@@ -73,6 +88,7 @@ def set_properties(record: dict[str, Any], properties: Properties) -> None:
     if not properties:
         return
     with Bus(record["user"]) as bus:
+        properties = _known(bus, properties)
         bus.call("SetUnitProperties", "sba(sv)", (record["unit"], True, list(properties.items())))
 
 
@@ -145,6 +161,11 @@ class Bus:
             raise Refused(f"{self.whose} refuses {member}: {text} ({name.removeprefix(DBUS_ERROR)})", name)
         result: tuple[Any, ...] = reply.body
         return result
+
+    def fact(self, name: str) -> str:
+        """A property of the manager.  Raises Refused, errors.SetupError."""
+        (variant,) = self.call("Get", "ss", (MANAGER, name), interface="org.freedesktop.DBus.Properties")
+        return str(variant[1])
 
     def job(self, unit: str, member: str, signature: str, body: tuple[Any, ...]) -> None:
         """Call a method that starts a job, and wait for the job.  Raises Refused, errors.SetupError."""

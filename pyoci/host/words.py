@@ -19,15 +19,15 @@ _START = "unable to start container process: "
 
 _LOCKED = "in a user namespace ro, nosuid, nodev, noexec and the access time of the host's mounts stay as they are"
 
-# (operation, errno) -> what the user can do; errno 0: whatever the errno
+# (operation or detail, errno) -> what the user can do; errno 0: whatever the errno
 _HINTS = {
     ("unshare", errno.EPERM): "not allowed to make these namespaces: as an ordinary user a user namespace is needed",
     ("unshare", errno.ENOSPC): "a limit of namespaces is reached: see /proc/sys/user",
     ("unshare", errno.EINVAL): "the kernel may lack one of these namespaces: see /proc/self/ns",
     ("mount", errno.ENODEV): "the kernel does not know this type of file system",
     ("mount", errno.EPERM): "in a user namespace proc, sysfs and mqueue need their own pid, network, ipc namespace",
-    ("tree", errno.EINVAL): "the ids of this file system cannot be mapped, or they are mapped already",
-    ("tree", errno.EPERM): "the ids of a mount can be mapped only by root of the file system's user namespace",
+    ("map the ids", errno.EINVAL): "the ids of this file system cannot be mapped, or they are mapped already",
+    ("map the ids", errno.EPERM): "the ids of a mount can be mapped only by root of the file system's user namespace",
     ("bind", errno.EPERM): _LOCKED,
     ("remount", errno.EPERM): _LOCKED,
     ("pivot", errno.EINVAL): "the root file system may be the initramfs, which cannot be left: --no-pivot",
@@ -75,7 +75,8 @@ def failure(plan: Sequence[Op], index: int, number: int, text: str) -> errors.Se
         return errors.SetupError(join(op.describe(), words.format(text)), errno=number, where=op.where, hint=hint)
     special = _SPECIAL.get(op.name)
     message = special(op, number, text) if special else join(op.describe(), text, _reason(number))
-    return errors.SetupError(message, errno=number, where=op.where, hint=_HINTS.get((op.name, number), ""))
+    hint = _HINTS.get((text, number)) or _HINTS.get((op.name, number), "")
+    return errors.SetupError(message, errno=number, where=op.where, hint=hint)
 
 
 def warning(plan: Sequence[Op], index: int, number: int, text: str) -> str:

@@ -6,7 +6,7 @@ hooks, state), libexec/nsexec the ops, in their order.
 
 from __future__ import annotations
 
-from pyoci import errors
+from pyoci import errors, linux
 from pyoci.plan import cgroup, devices, hooks, mounts, namespaces, ops, process, rootfs, sysctl
 from pyoci.plan.draft import Draft, clean
 
@@ -86,10 +86,13 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
     an id that is not mapped.
     """
     draft = Draft(config, facts, options, namespaces.table(config))
+    _check_sizes(draft)
     draft.cgroup = cgroup.make(config, facts, options)
     program = config.get("process") or {}
     entering = namespaces.enter(draft)
     root = _root(draft, program)  # fills draft.trees: sources are opened while we are still on the host
+    if draft.locking and draft.namespaces.get("mount") == "":
+        entering = [*namespaces.gather(draft), *entering, ops.op("take")]
     steps = [*process.early(draft, program), *draft.trees, *entering, *process.keyring(draft, program), *root]
     made = Plan(draft, steps + _program(draft, program), program, config.get("hooks") or {})
     made.net_devices = namespaces.devices(draft)
@@ -98,6 +101,17 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> Plan:
 
         made.rdt = rdt.make(draft.linux["intelRdt"], options.id)
     return made
+
+
+def _check_sizes(draft: Draft) -> None:
+    """Refuse what no plan can hold before millions of operations are made of it."""
+    lists = {"/mounts": draft.config.get("mounts")}
+    for name in ("devices", "maskedPaths", "readonlyPaths", "sysctl"):
+        lists[f"/linux/{name}"] = draft.linux.get(name)
+    for where, entries in lists.items():
+        if entries and len(entries) > ops.MAX_OPS:
+            message = f"{len(entries)} entries are more than the {ops.MAX_OPS} operations that a plan can have"
+            raise errors.InvalidConfig(message, where=where)
 
 
 def _root(draft: Draft, program: dict[str, Any]) -> list[ops.Op]:
@@ -192,24 +206,75 @@ def make_exec(
 _NOT_LATER = ("proc", "cgroup", "cgroup2")
 
 
-def make_mounts(
-    wanted: list[dict[str, Any]], config: dict[str, Any], target: Target, facts: Facts, options: Options, remove: bool
-) -> Plan:
-    """The plan of more mounts in a running container, or of taking mounts away.
+def _entered(target: Target) -> dict[str, str]:
+    """What is joined to change mounts: not what only a child would be in."""
+    return {kind: path for kind, path in target.namespaces.items() if kind not in ("pid", "time")}
 
-    wanted: as config["mounts"]; to remove only the destinations count, last first.  Raises errors.InvalidConfig.
+
+def make_mounts(
+    wanted: list[dict[str, Any]], config: dict[str, Any], target: Target, facts: Facts, options: Options
+) -> Plan:
+    """The plan of more mounts in a running container.  Its processes see each as soon as it is attached, so there is
+    nothing to be done to it afterwards.
+
+    wanted: as config["mounts"].  Raises errors.InvalidConfig.
     """
-    spaces = {kind: path for kind, path in target.namespaces.items() if kind not in ("pid", "time")}
+    spaces = _entered(target)
     draft = Draft({**config, "mounts": wanted}, facts, options, spaces)
     draft.apart = True
-    if remove:
-        steps = [ops.op("umount", clean(m["destination"]), where=f"/mounts/{i}") for i, m in enumerate(wanted)]
-        steps.reverse()
+    for index, mount in enumerate(wanted):
+        if mount.get("type") in _NOT_LATER and not mounts.is_bind(mount):
+            kind = mount["type"]
+            raise errors.InvalidConfig(f"type {kind} cannot be mounted later", where=f"/mounts/{index}/type")
+        if any(option.startswith("X-mount.subdir=") for option in mount.get("options") or ()):
+            raise errors.InvalidConfig(
+                "X-mount.subdir shows all of the mount for a moment, which a running container would see",
+                where=f"/mounts/{index}/options",
+                hint="give that directory as the source of a bind mount",
+            )
+    steps = mounts.make(draft)
+    if draft.locking:
+        # through a mount namespace that is the user namespace's, since joining the container's locks nothing
+        mount = {"mount": spaces.pop("mount")}
+        entering = [*namespaces.gather(draft), *namespaces.join(draft, spaces), *namespaces.become_root(draft)]
+        entering += [ops.op("unshare", namespaces=linux.NAMESPACES["mount"]), ops.op("take")]
+        entering += namespaces.join(draft, mount)
     else:
-        for index, mount in enumerate(wanted):
-            if mount.get("type") in _NOT_LATER and not mounts.is_bind(mount):
-                kind = mount["type"]
-                raise errors.InvalidConfig(f"type {kind} cannot be mounted later", where=f"/mounts/{index}/type")
-        steps = mounts.make(draft)
-    entering = [*draft.trees, *namespaces.join(draft, spaces), *namespaces.become_root(draft), ops.op("root_here")]
-    return Plan(draft, [*entering, *steps, *draft.late], {}, {})
+        entering = [*namespaces.join(draft, spaces), *namespaces.become_root(draft)]
+    return Plan(draft, [*draft.trees, *entering, ops.op("root_here"), *steps], {}, {})
+
+
+def make_unmounts(
+    wanted: list[tuple[str, int]], config: dict[str, Any], target: Target, facts: Facts, options: Options
+) -> Plan:
+    """The plan of taking mounts of a running container away, the last of the list first.
+
+    wanted: destinations, and the number that the mount has to have; 0: one of config.json's, found by that very path.
+    Raises errors.InvalidConfig.
+    """
+    spaces = _entered(target)
+    draft = Draft(config, facts, options, spaces)
+    steps = []
+    for index, (destination, number) in enumerate(wanted):
+        where = f"/mounts/{index}/destination"
+        path = clean(destination)
+        if path == "/":
+            raise errors.InvalidConfig("the root file system is no mount to be removed", where=where)
+        if not number:
+            _check_namesakes(draft, path, where)
+        steps.append(ops.op("umount", path, mount=number, where=where))
+    steps.reverse()
+    entering = [*namespaces.join(draft, spaces), *namespaces.become_root(draft)]
+    return Plan(draft, [*entering, ops.op("root_here"), *steps], {}, {})
+
+
+def _check_namesakes(draft: Draft, path: str, where: str) -> None:
+    """Refuse a path that the container can give to a masked or read-only one, which would be uncovered: it may rename
+    the directories on the way, but not what something is mounted on."""
+    name = path.rpartition("/")[2]
+    for kind in ("maskedPaths", "readonlyPaths"):
+        for other in map(clean, draft.linux.get(kind) or ()):
+            if other != path and other.rpartition("/")[2] == name:
+                raise errors.InvalidConfig(
+                    f"{path} has the last name of {other} in {kind}, and may be that by now", where=where
+                )

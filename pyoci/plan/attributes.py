@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import errors
+from pyoci import errors, json
 from pyoci.plan import ops
 
 TYPE_CHECKING = False
@@ -111,9 +111,9 @@ def mask(text: str, where: str) -> bytes:
     bits = 0
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise errors.InvalidConfig(f"{text!r} is no list of numbers", where=where)
-        low, high = int(first), int(last) if dash else int(first)
+        low, high = json.decimal(first), json.decimal(last if dash else first)
+        if low is None or high is None:
+            raise errors.InvalidConfig(f"{errors.value(text)!r} is no list of numbers", where=where)
         if not low <= high <= _HIGHEST:
             raise errors.InvalidConfig(f"{part.strip()} is no range from 0 to {_HIGHEST}", where=where)
         bits |= (1 << high + 1) - (1 << low)

@@ -61,7 +61,7 @@ class Write:
 
     def __str__(self) -> str:
         directory, _, name = self.file.rpartition("/")
-        return f"set {name} to {self.value} in {directory}"
+        return f"set {name} to {errors.value(self.value)} in {directory}"
 
 
 class CgroupPlan:
@@ -147,6 +147,8 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> CgroupPlan |
         plan.unit = unit
     plan.enable = facts.cgroup_controllers
     plan.writes = settings(plan.record, resources, facts.cgroup_controllers)
+    if unit:
+        systemd.describe(unit, config, plan.writes, version)
     asked = bool(unit or linux.get("cgroupsPath") or plan.writes)
     # Device control belongs to the initial user namespace; in another one the kernel itself keeps devices shut.
     if not facts.userns and facts.euid == 0:

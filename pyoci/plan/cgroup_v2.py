@@ -26,8 +26,9 @@ V1_ONLY = (
     ("network", "classID"),
     ("network", "priorities"),
 )
-# the file may be missing (no swap accounting, an older kernel): then there is nothing to switch off
-NEEDLESS = (("memory.swap.max", "max"), ("cpu.max.burst", "0"), ("cpu.idle", "0"))
+# the file may be missing (no swap accounting, an older kernel): then there is nothing to switch off.  No swap at all
+# is asked for by every engine's --memory-swap equal to --memory: a host without accounting has none, as runc sees it.
+NEEDLESS = (("memory.swap.max", "max"), ("memory.swap.max", "0"), ("cpu.max.burst", "0"), ("cpu.idle", "0"))
 THROTTLES = (
     ("throttleReadBpsDevice", "rbps"),
     ("throttleWriteBpsDevice", "wbps"),

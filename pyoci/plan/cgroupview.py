@@ -23,7 +23,8 @@ def make(draft: Draft, wanted: Wanted, kind: str, dest: str, where: str) -> list
 
 def _unified(draft: Draft, wanted: Wanted, dest: str, where: str) -> ops.Op:
     """A new mount shows the cgroup namespace's root.  Without a namespace of its own the host's mount is bound: a
-    user namespace may make none then, and one that root makes there sets the options of the host's (nsdelegate)."""
+    user namespace may make none then, and one that root makes there sets the options of the host's (nsdelegate).
+    So it would in one that is joined, which may be the host's: with the options that are set it changes nothing."""
     if "cgroup" not in draft.namespaces and draft.facts.cgroup_unified:
         source = draft.facts.cgroup_unified
         return ops.op(
@@ -36,7 +37,8 @@ def _unified(draft: Draft, wanted: Wanted, dest: str, where: str) -> ops.Op:
             propagation=wanted.propagation,
             where=where,
         )
-    data = ",".join(wanted.data)
+    own = draft.namespaces.get("cgroup") == ""
+    data = ",".join([*wanted.data, *([] if own or not draft.facts.cgroup_options else [draft.facts.cgroup_options])])
     flags = wanted.ms_flags()
     return ops.op("mount", "cgroup2", "cgroup", dest, data, flags=flags, propagation=wanted.propagation, where=where)
 
@@ -49,7 +51,9 @@ def _legacy(draft: Draft, wanted: Wanted, dest: str, where: str) -> list[ops.Op]
         from pyoci.plan import mountextra
 
         data = ",".join([data, *mountextra.label(draft, "tmpfs")])
-    steps = [ops.op("mount", "tmpfs", "tmpfs", dest, data, flags=_FLAGS, propagation=wanted.propagation, where=where)]
+    keep = draft.read_only_later(dest, where) if read_only else 0
+    numbers = {"flags": _FLAGS, "propagation": wanted.propagation, "keep": keep}
+    steps = [ops.op("mount", "tmpfs", "tmpfs", dest, data, where=where, **numbers)]
     links = []
     for mount_point, controllers in _hierarchies(draft).items():
         name = mount_point.rpartition("/")[2]
@@ -62,8 +66,6 @@ def _legacy(draft: Draft, wanted: Wanted, dest: str, where: str) -> list[ops.Op]
         steps.append(step)
         shared = [c for c in controllers if c != name and not c.startswith("name=")]
         links += [ops.op("symlink", name, f"{dest}/{c}", flags=ops.KEEP, where=where) for c in shared]
-    if read_only:
-        draft.late.append(ops.op("remount", dest, b"", attr_set=linux.MOUNT_ATTR_RDONLY, where=where))
     return steps + links
 
 

@@ -5,7 +5,7 @@ Sources: criu's images/rpc.proto and criu(8); the options of `runc checkpoint` a
 
 from __future__ import annotations
 
-from pyoci import errors, linux
+from pyoci import errors, json, linux
 from pyoci.plan import criu_rpc, ops
 
 TYPE_CHECKING = False
@@ -30,11 +30,11 @@ FLAGS = {
 }
 # options with a value
 VALUES = {"lsm-profile": "lsm_profile", "lsm-mount-context": "lsm_mount_context"}
-CGROUP_MODES = ("soft", "full", "strict", "ignore")
 # namespaces that were joined by path stay outside: criu's name of the resource
 OUTSIDE = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
 # those whose content criu has written down, and that are joined again: its name of the type
 JOINED = {"ipc": "ipc", "uts": "uts", "time": "time"}
+MAX_PORT = 65535
 # what of a plan makes mount points in the root
 _MOUNTING = ("propagation", "tree", "rootfs", "mount", "bind", "subdir")
 
@@ -46,7 +46,7 @@ class Wanted:
     values:  name of VALUES -> value
     images, work: absolute directories; work is where the log goes
     parent:  images of an earlier pre-dump, relative to images, or ""
-    cgroups: one of CGROUP_MODES, or ""
+    cgroups: one of criu_rpc.CGROUP_MODES, or ""
     empty_ns: list, "network": the namespace comes back empty
     page_server: "ADDRESS:PORT", or ""
     status_fd: descriptor that gets a NUL when the pages can be fetched, or -1
@@ -127,10 +127,11 @@ def dump(
 
 def server(text: str) -> dict[str, Any]:
     """--page-server ADDRESS:PORT.  Raises errors.UsageError."""
-    address, _, port = text.rpartition(":")
-    if not address or not port.isdecimal():
-        raise errors.UsageError(f'invalid page server "{text}"', hint="--page-server ADDRESS:PORT")
-    return {"address": address, "port": int(port)}
+    address, _, digits = text.rpartition(":")
+    port = json.decimal(digits)
+    if not address or port is None or port > MAX_PORT:
+        raise errors.UsageError(f'invalid page server "{errors.value(text)}"', hint="--page-server ADDRESS:PORT")
+    return {"address": address, "port": port}
 
 
 def restore(
@@ -188,9 +189,18 @@ def mount_points(plan: Plan) -> tuple[ops.Op, ...]:
     for step in plan.ops:
         if step.name == "pivot":
             break
-        if step.name in _MOUNTING and not (step.name == "mount" and step.string("type").startswith(b"cgroup")):
+        if step.name in _MOUNTING and not _of_cgroups(step, plan):
             steps.append(without_idmap(step))
     return tuple(steps)
+
+
+def _of_cgroups(step: ops.Op, plan: Plan) -> bool:
+    """Whether this is a view of cgroups, on a file system that goes away again: nobody looks at it.  The cgroup that is
+    bound is not there yet when systemd is to make it, around the process that criu restores."""
+    if step.name == "mount":
+        return step.string("type").startswith(b"cgroup")
+    unmade = plan.cgroup.dirs.values() if plan.cgroup and plan.cgroup.unit else ()
+    return step.name == "bind" and step.string("source").decode("utf-8", "surrogateescape") in unmade
 
 
 def without_idmap(step: ops.Op) -> ops.Op:

@@ -30,7 +30,7 @@ class Message:
 
 
 DUMP, RESTORE, PRE_DUMP, NOTIFY = 1, 2, 4, 6  # criu_req_type
-CGROUP_MODES = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}  # criu_cg_mode
+CGROUP_MODES = {"soft": 3, "full": 4, "strict": 5, "ignore": 0}  # criu_cg_mode
 
 OPTIONS = Message(
     {

@@ -5,7 +5,8 @@ takes away access, and the last rule that speaks about a device and a kind of ac
 rules of the config come the default devices, as in runc: they cannot be denied.  linux.devices does not
 open anything by itself, as in runc: engines list the access they want (`--device X:r`) in the rules.
 
-v1 takes a default and exceptions to it (devices_lines), v2 a program (plan/devprogram.py).  Pure.
+v1 takes a default and exceptions to it (lines; plan/devchange.py where there are some already), v2 a program
+(plan/devprogram.py).  Pure.
 Sources: config-linux.md "Device allow list", linux/security/device_cgroup.c.
 """
 
@@ -22,6 +23,7 @@ MKNOD, READ, WRITE = 1, 2, 4  # BPF_DEVCG_ACC_*
 ALL = MKNOD | READ | WRITE
 ACCESS = {"m": MKNOD, "r": READ, "w": WRITE}
 WHERE = "/linux/resources/devices"
+MAX_RULES = 4096  # each may be held against every other, here and by the kernel at each open(2)
 
 
 class Rule:
@@ -59,6 +61,7 @@ DEFAULTS = (
     Rule(True, "c", 5, 1, ALL),  # console
     Rule(True, "c", 5, 2, ALL),  # ptmx
     Rule(True, "c", 136, ANY, ALL),  # pts/N
+    Rule(True, "c", 10, 200, ALL),  # net/tun
 )
 DENY_ALL = Rule(False, "a", ANY, ANY, ALL)
 
@@ -69,6 +72,10 @@ def rules(devices: list[dict[str, Any]] | None, where: str = WHERE) -> list[Rule
     Unset type, major, minor and access mean all.  Raises errors.InvalidConfig.
     """
     result = [DENY_ALL]
+    if len(devices or ()) > MAX_RULES:
+        raise errors.InvalidConfig(
+            f"there are {len(devices or ())} device rules, and at most {MAX_RULES} are taken", where=where
+        )
     for index, device in enumerate(devices or ()):
         rule = _rule(device, f"{where}/{index}")
         if rule.everything:
@@ -136,7 +143,8 @@ def exceptions(ordered: list[Rule]) -> tuple[bool, dict[Key, tuple[int, str]]]:
 
 
 def _withdraw(table: dict[Key, tuple[int, str]], key: Key, rule: Rule) -> None:
-    for other, (access, where) in list(table.items()):
+    for other in list(table) if ANY in key else [near for near in _around(key) if near in table]:
+        access, where = table[other]
         if not access & rule.access:
             continue
         if _covers(key, other):
@@ -155,9 +163,15 @@ def _close(table: dict[Key, tuple[int, str]]) -> None:
     # The kernel wants one exception that has all of an open's access: give each the access of those around it.
     for key, (access, where) in table.items():
         whole = access
-        for other, (more, _) in table.items():
-            whole |= more if _covers(other, key) else 0
+        for other in _around(key):
+            whole |= table.get(other, (0, ""))[0]
         table[key] = (whole, where)
+
+
+def _around(key: Key) -> tuple[Key, ...]:
+    """Every exception that covers key, itself included: the table may be long."""
+    kind, major, minor = key
+    return key, (kind, major, ANY), (kind, ANY, minor), (kind, ANY, ANY)
 
 
 def _covers(wide: Key, narrow: Key) -> bool:

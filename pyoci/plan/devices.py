@@ -33,18 +33,20 @@ _CHARACTER = linux.DEVICE_TYPES["c"] | 0o666
 
 def make(draft: Draft) -> list[ops.Op]:
     """The nodes and links.  A /dev that is bound from the host is not touched: what would be made there,
-    would be made on the host (and runc does not either).  For the same reason no symlink is followed to it: that of a
-    hostile image may lead to a volume."""
+    would be made on the host (and runc does not either).  For the same reason no symlink is followed, there and at any
+    other path, and nothing is made on a mount that the config put somewhere else: a hostile image's lead to volumes.
+    Where the config mounts something on the very path of a device, that is what is wanted there."""
     listed = [(clean(d["path"]), d, f"/linux/devices/{i}") for i, d in enumerate(draft.linux.get("devices") or ())]
     steps = []
     own = not mounts.bound(draft.config, "/dev")
+    placed = mounts.order(draft.config)
     if own:
         paths = {path for path, _, _ in listed}
         for path, major, minor in DEFAULTS:
-            if path not in paths:
+            if path not in paths and not mounts.on_top(placed, path):
                 steps.append(_default(draft, path, major, minor))
     for path, device, where in listed:
-        if own or not path.startswith("/dev/"):
+        if (own or not path.startswith("/dev/")) and not mounts.on_top(placed, path):
             steps.append(_listed(draft, path, device, where))
     if own:
         steps.append(ops.op("symlink", "pts/ptmx", "/dev/ptmx", flags=ops.REPLACE | ops.OWN_WAY))
@@ -73,13 +75,16 @@ def _listed(draft: Draft, path: str, device: dict[str, Any], where: str) -> ops.
         minor=device.get("minor") or 0,
         uid=device.get("uid") or 0,
         gid=device.get("gid") or 0,
-        flags=ops.OWN_WAY if path.startswith("/dev/") else 0,
+        flags=ops.OWN_WAY,
         where=where,
     )
 
 
 def _bind(draft: Draft, path: str, where: str) -> ops.Op:
-    """A user namespace gives no right to mknod(2): the host's node of that path serves."""
-    slot = draft.source(path, 0, where)
-    flags = ops.BIND_DEST_NOFOLLOW | (ops.BIND_OWN_WAY if path.startswith("/dev/") else 0)
-    return ops.op("bind", path, path, slot=slot, flags=flags, where=where)
+    """A user namespace gives no right to mknod(2): the host's node of that path serves.  Its mode stays the
+    host's, also where host root is mapped; a device that is read-only in this way can be written to."""
+    attributes = {"attr_set": linux.MOUNT_ATTR_RDONLY}
+    slot = draft.source(path, 0, where, **attributes)
+    if slot >= 0:
+        attributes = {}
+    return ops.op("bind", path, path, slot=slot, flags=ops.BIND_OWN_WAY, where=where, **attributes)

@@ -24,6 +24,7 @@ class Draft:
     apart:      bool, sources are in another mount namespace than destinations: they are opened before it is joined
     fds:        descriptors the host side has to open
     trees:      `tree` ops: bind sources that are opened before the host's rights are given up
+    slots:      how many descriptors of mounts nsexec keeps: of the trees, and of what `late` makes read-only
     late:       ops that make read-only what had to be writable while the root was being set up
     warnings:   what is not as asked, and no error
     """
@@ -38,6 +39,7 @@ class Draft:
         "linux",
         "namespaces",
         "options",
+        "slots",
         "trees",
         "warnings",
     )
@@ -52,6 +54,7 @@ class Draft:
         self.apart = False
         self.fds: list[str] = []
         self.trees: list[ops.Op] = []
+        self.slots = 0
         self.late: list[ops.Op] = []
         self.warnings: list[str] = []
 
@@ -60,11 +63,16 @@ class Draft:
         """Whether the process has no rights over the initial user namespace's objects: no mknod, no host's files."""
         return "user" in self.namespaces or self.facts.userns or self.facts.euid != 0
 
-    def source(self, path: str, flags: int, where: str, idmap: int = 0) -> int:
+    @property
+    def locking(self) -> bool:
+        """Whether what was opened goes into a user namespace, which must not undo what the host did to its mounts."""
+        return bool(self.trees) and "user" in self.namespaces and self.facts.euid == 0
+
+    def source(self, path: str, flags: int, where: str, idmap: int = 0, **attributes: int) -> int:
         """The slot of a bind source, or -1 when the process may open it as itself.
 
         Host root that enters a user namespace loses the right to search the host's directories and to map the ids
-        of its mounts (idmap: see the op), so the source is opened before.
+        of its mounts (idmap: see the op), so the source is opened before; its attributes are set then as well.
         """
         if (
             not idmap
@@ -72,8 +80,17 @@ class Draft:
             and ("user" not in self.namespaces or self.facts.userns or self.facts.euid != 0)
         ):
             return -1
-        self.trees.append(ops.op("tree", path, slot=len(self.trees), flags=flags, idmap=idmap, where=where))
-        return len(self.trees) - 1
+        self.slots += 1
+        self.trees.append(
+            ops.op("tree", path, slot=self.slots - 1, flags=flags, idmap=idmap, where=where, **attributes)
+        )
+        return self.slots - 1
+
+    def read_only_later(self, dest: str, where: str) -> int:
+        """The `keep` of a mount that becomes read-only when everything is in place."""
+        self.late.append(ops.op("seal", dest, slot=self.slots, where=where))
+        self.slots += 1
+        return self.slots
 
     def descriptor(self, name: str) -> int:
         """The index in Plan.fds of a descriptor that the host side opens; see Plan.  Raises InvalidConfig."""

@@ -15,6 +15,8 @@ class Facts:
     cgroup_mode:        str, "unified" (v2 only), "hybrid" (v1, v2 mounted without controllers), "legacy" (v1), "none"
     cgroup_mounts:      dict, v1 controller or "name=NAME" -> absolute mount point; co-mounted ones share theirs
     cgroup_unified:     str, absolute mount point of cgroup v2, or ""
+    cgroup_options:     str, the options of cgroup v2 with commas ("nsdelegate,memory_recursiveprot"): the host's, not a
+                        mount's, since any mount of it in the first cgroup namespace sets them; "" for none
     cgroup_roots:       dict, controller ("" for v2) -> the cgroup that its mount point shows (mountinfo's root field):
                         "/" on a host, the container's cgroup when pyoci runs inside one without a cgroup namespace
     cgroup_own:         dict, controller ("" for v2) -> path of the runtime's own cgroup (/proc/self/cgroup)
@@ -29,6 +31,7 @@ class Facts:
         "cgroup_controllers",
         "cgroup_mode",
         "cgroup_mounts",
+        "cgroup_options",
         "cgroup_own",
         "cgroup_roots",
         "cgroup_unified",
@@ -53,6 +56,7 @@ class Facts:
         cgroup_mode: str = "none",
         cgroup_mounts: dict[str, str] | None = None,
         cgroup_unified: str = "",
+        cgroup_options: str = "",
         cgroup_roots: dict[str, str] | None = None,
         cgroup_own: dict[str, str] | None = None,
         cgroup_controllers: tuple[str, ...] = (),
@@ -68,6 +72,7 @@ class Facts:
         self.cgroup_mode = cgroup_mode
         self.cgroup_mounts = cgroup_mounts or {}
         self.cgroup_unified = cgroup_unified
+        self.cgroup_options = cgroup_options
         self.cgroup_roots = cgroup_roots or {}
         self.cgroup_own = cgroup_own or {}
         self.cgroup_controllers = cgroup_controllers

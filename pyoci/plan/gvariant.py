@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import sys
 
+from pyoci import errors
+
 WORDS = {
     "boolean": "b",
     "byte": "y",
@@ -211,6 +213,8 @@ def _as(signature: str, wanted: str) -> str:
 
 
 def _number(text: str, wanted: str) -> Value:
+    if len(text) > errors.MAX_VALUE:  # longer than any of these types holds; int() and float() raise what they like
+        raise ValueError(f"{errors.value(text)} is no number")
     hexadecimal = "x" in text.lower()
     real = not hexadecimal and any(sign in text for sign in ".eE")
     signature = wanted or ("d" if real else "i")

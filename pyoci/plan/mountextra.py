@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import errors
+from pyoci import errors, json
 from pyoci.plan import mountopts, ops
 
 TYPE_CHECKING = False
@@ -61,7 +61,7 @@ def _from_words(text: str, where: str) -> str:
     maps: dict[str, list[str]] = {"u": [], "g": []}
     for word in text.split():
         kind, *numbers = word.split(":") if word[:1].isalpha() else ("b", *word.split(":"))
-        if kind not in ("b", "u", "g") or len(numbers) != 3 or not all(n.isascii() and n.isdigit() for n in numbers):
+        if kind not in ("b", "u", "g") or len(numbers) != 3 or any(json.decimal(n) is None for n in numbers):
             maps = {}
             break
         for key in "ug" if kind == "b" else kind:
@@ -79,9 +79,11 @@ def before(wanted: mountopts.Wanted, dest: str, where: str) -> list[ops.Op]:
     return [ops.op("mkdir", dest, mode=mode or 0, where=where)]
 
 
-def after(draft: Draft, wanted: mountopts.Wanted, dest: str, where: str) -> list[ops.Op]:
-    """What comes after it: a part of it shown instead, and the owner and mode of its root."""
+def after(draft: Draft, wanted: mountopts.Wanted, dest: str, where: str, kind: str) -> list[ops.Op]:
+    """What is said of it besides: a part of it shown instead, and the owner and mode of its root."""
     asked = [name for name in _ON_ROOT if name in wanted.extra]
+    if asked and kind in ("cgroup", "cgroup2"):  # which may be many mounts
+        raise errors.InvalidConfig(f"X-mount.{asked[0]} is nothing for a cgroup mount", where=f"{where}/options")
     if asked and wanted.nofail:
         raise errors.InvalidConfig(f"X-mount.{asked[0]} cannot be combined with nofail", where=f"{where}/options")
     steps = []
@@ -107,8 +109,9 @@ def _owner(draft: Draft, kind: str, wanted: mountopts.Wanted, where: str) -> int
     given = wanted.extra.get(kind)
     if given is None:
         return ops.UNCHANGED
-    if given.isdigit():
-        return int(given)
+    number = json.decimal(given)  # mountopts has seen that no number is too large
+    if number is not None:
+        return number
     if draft.options.names is None:
         raise errors.InvalidConfig(
             f"X-mount.{kind}={given}: a name cannot be looked up here", where=f"{where}/options", hint="give its number"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyoci import errors, linux
+from pyoci import errors, json, linux
 from pyoci.plan import ops
 
 _RO = linux.MOUNT_ATTR_RDONLY
@@ -195,12 +195,13 @@ def _check_extra(name: str, value: str, where: str) -> str:
         good = value == "" if name == "mkdir" and not value else octal(value) is not None
     elif name in ("owner", "group"):
         # a name is looked up when the plan is made (plan.mountextra)
-        number = value.isascii() and value.isdigit()
-        good = int(value) < 0xFFFFFFFF if number else bool(value) and value[0] not in "-+" and ":" not in value
+        number = json.decimal(value)
+        named = bool(value) and value[0] not in "-+" and ":" not in value and not value.isdigit()
+        good = named if number is None else number < 0xFFFFFFFF
     elif name == "subdir":
         good = bool(value.strip("/")) and ".." not in value.split("/")
     if not good:
-        raise errors.InvalidConfig(f"X-mount.{name} cannot be {value!r}", where=where)
+        raise errors.InvalidConfig(f"X-mount.{name} cannot be {errors.value(value)!r}", where=where)
     return value
 
 

@@ -36,6 +36,23 @@ def bound(config: dict[str, Any], path: str) -> bool:
     return any(clean(m["destination"]) == path and is_bind(m) for m in config.get("mounts") or ())
 
 
+def order(config: dict[str, Any]) -> dict[str, int]:
+    """Destination -> place in the list of the last mount there."""
+    placed = {}
+    for index, mount in enumerate(config.get("mounts") or ()):
+        if "remount" not in (mount.get("options") or ()):
+            placed[clean(mount["destination"])] = index
+    return placed
+
+
+def on_top(placed: dict[str, int], path: str) -> bool:
+    """Whether what is at path is a mount of the config: of those of order(), no later one is on a directory above."""
+    mine, above = placed.get(path, -1), path
+    while above and placed.get(above, -1) <= mine:
+        above = above.rpartition("/")[0]
+    return mine >= 0 and not above
+
+
 def is_bind(mount: dict[str, Any]) -> bool:
     """Row M05; type "bind" alone is taken for a bind mount as well, there is no such file system."""
     options = mount.get("options") or ()
@@ -58,7 +75,7 @@ def _one(draft: Draft, mount: dict[str, Any], where: str) -> list[ops.Op]:
 
         idmap = mountextra.idmap(draft, wanted, mount, where)
         steps = [*mountextra.before(wanted, dest, where), *_mount(draft, wanted, mount, dest, where, idmap)]
-        return steps + mountextra.after(draft, wanted, dest, where)
+        return steps + mountextra.after(draft, wanted, dest, where, "bind" if is_bind(mount) else kind)
     return _mount(draft, wanted, mount, dest, where, 0)
 
 
@@ -106,10 +123,11 @@ def _filesystem(
 ) -> list[ops.Op]:
     kind = mount["type"]
     flags = wanted.ms_flags()
+    keep = 0
     # in a tmpfs the mount points of later mounts, and in /dev the devices, are still to be made (row M24)
-    if flags & linux.MS_RDONLY and (kind == "tmpfs" or dest == "/dev"):
+    if flags & linux.MS_RDONLY and (kind == "tmpfs" or dest == "/dev") and not draft.apart:
         flags &= ~linux.MS_RDONLY
-        read_only_later(draft, dest, where)
+        keep = draft.read_only_later(dest, where)
     data = wanted.data
     if draft.linux.get("mountLabel"):
         from pyoci.plan import mountextra
@@ -127,6 +145,7 @@ def _filesystem(
             copyup=_copy_up(wanted) if kind == "tmpfs" else 0,
             idmap=idmap,
             optional=wanted.nofail,
+            keep=keep,
             where=where,
         )
     ]
@@ -141,26 +160,30 @@ def _copy_up(wanted: mountopts.Wanted) -> int:
     return copy if "mode" in given else copy | ops.COPY_MODE
 
 
-def read_only_later(draft: Draft, dest: str, where: str) -> None:
-    """Make dest read-only when everything is in place."""
-    draft.late.append(ops.op("remount", dest, b"", attr_set=linux.MOUNT_ATTR_RDONLY, where=where))
-
-
 def _bind(
     draft: Draft, wanted: mountopts.Wanted, mount: dict[str, Any], dest: str, where: str, idmap: int
 ) -> list[ops.Op]:
     if wanted.data or wanted.flags:
         words = ",".join(wanted.data) or "flags of a file system"
         draft.warnings.append(f"{where}/options: {words}: no effect on a bind mount")
-    if dest == "/dev" and wanted.on & linux.MOUNT_ATTR_RDONLY:
+    keep = 0
+    if dest == "/dev" and wanted.on & linux.MOUNT_ATTR_RDONLY and not draft.apart:
         wanted.on &= ~linux.MOUNT_ATTR_RDONLY
-        read_only_later(draft, dest, where)
+        keep = draft.read_only_later(dest, where)
     flags = wanted.look | (ops.BIND_RECURSIVE if wanted.bind == ops.BIND_RECURSIVE else 0)
     if wanted.nofail:
         flags |= ops.BIND_OPTIONAL
     source = mount["source"]
     tree_flags = flags | (ops.TREE_IDMAP_ALL if wanted.idmap == mountopts.IDMAP_TREE else 0)
-    slot = draft.source(source, tree_flags, f"{where}/source", idmap)
+    attributes = {
+        "attr_set": wanted.on,
+        "attr_clr": wanted.off,
+        "rec_set": wanted.rec_on,
+        "rec_clr": wanted.rec_off,
+    }
+    slot = draft.source(source, tree_flags, f"{where}/source", idmap, **attributes)
+    if slot >= 0:
+        attributes = {}
     if dest in OVER_PROC:
         flags |= ops.BIND_OVER_PROC
     return [
@@ -170,12 +193,10 @@ def _bind(
             dest,
             slot=slot,
             flags=flags,
-            attr_set=wanted.on,
-            attr_clr=wanted.off,
-            rec_set=wanted.rec_on,
-            rec_clr=wanted.rec_off,
             propagation=wanted.propagation,
+            keep=keep,
             where=where,
+            **attributes,
         )
     ]
 

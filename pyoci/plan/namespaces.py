@@ -7,6 +7,7 @@ from pyoci.plan import cgroup, ops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from pyoci.plan.draft import Draft
@@ -78,6 +79,15 @@ def join(draft: Draft, namespaces: dict[str, str]) -> list[ops.Op]:
             fd = draft.descriptor(f"ns:{kind}:{path}")
             steps.append(ops.op("join", path, kind=linux.NAMESPACES[kind], fd=fd, where=where))
     return steps
+
+
+def gather(draft: Draft) -> list[ops.Op]:
+    """A mount namespace of the host's for what was opened, of which a copy has it locked (`take`)."""
+    return [
+        ops.op("unshare", namespaces=linux.NAMESPACES["mount"], where="/linux/namespaces"),
+        ops.op("propagation", propagation=linux.MS_SLAVE | linux.MS_REC),
+        ops.op("gather", draft.options.directory),
+    ]
 
 
 def become_root(draft: Draft) -> list[ops.Op]:
@@ -164,6 +174,6 @@ def devices(draft: Draft) -> dict[str, str]:
     return {host: entry.get("name") or host for host, entry in wanted.items()}
 
 
-def mapped(mappings: list[dict[str, Any]] | None, number: int) -> bool:
+def mapped(mappings: Sequence[dict[str, Any]] | None, number: int) -> bool:
     """Whether the id exists in a user namespace with these mappings."""
     return any(m["containerID"] <= number < m["containerID"] + m["size"] for m in mappings or ())

@@ -24,6 +24,8 @@ HEADER = struct.Struct("<8sII")
 RECORD = struct.Struct(f"<HHI{NUMS}q")
 LENGTH = struct.Struct("<I")
 MAX_PLAN = 16 << 20  # bytes; nsexec refuses more
+MAX_OPS = MAX_PLAN // RECORD.size  # no plan has more
+MAX_STRINGS = 0xFFFF  # of one operation
 MAX_FDS = 64  # descriptors that come with a plan; the same
 
 # What a sync op waits for; nsexec sends the number, the host side acts and answers GO.
@@ -39,7 +41,7 @@ BIND_DEST_NOFOLLOW = 4
 BIND_COPY_SYMLINK = 8  # a source that is a symlink is copied, not bound
 BIND_OVER_PROC = 16  # the destination may lie on procfs (the lxcfs files); else that is refused
 BIND_OPTIONAL = 32  # a source that is not there is no error (nofail)
-BIND_OWN_WAY = 64  # a symlink anywhere in the destination is an error
+BIND_OWN_WAY = 64  # a symlink anywhere in the destination is an error, or a mount that the config put somewhere else
 TREE_IDMAP_ALL = 64  # tree.flags: map the ids of every mount of the tree, not of the topmost only
 # mount.copyup: what a new tmpfs takes over from the directory it covers
 COPY_CONTENT = 1
@@ -49,7 +51,7 @@ COPY_MODE = 4
 # symlink.flags, mknod.flags
 REPLACE = 1  # an existing file of another kind is removed first; else it is an error
 KEEP = 2  # whatever exists stays
-OWN_WAY = 4  # a symlink on the way to it is an error
+OWN_WAY = 4  # a symlink on the way to it is an error, and a mount that the config put somewhere else
 # seccomp.flags, beside those of a profile: seccomp(2) returns a listener
 SECCOMP_LISTENER = 8
 # setids.flags
@@ -107,24 +109,36 @@ _TABLE = (
     ("propagation", 10, "propagation", "", "set propagation of /{propagation}"),
     # opens the tree of a source before the user namespace is entered; bind.slot refers to it
     # idmap: 0, or one more than the index in Plan.fds of the user namespace by which the ids are mapped
-    ("tree", 11, "slot flags idmap", "source", "open {source}{idmap}"),
+    # attr_* and rec_* as of bind, which has none then
+    (
+        "tree",
+        11,
+        "slot flags idmap attr_set attr_clr rec_set rec_clr",
+        "source",
+        "open {source}{attr_set}{attr_clr}{rec_set}{rec_clr}{idmap}",
+    ),
+    # mounts all trees below path, in a mount namespace that is nobody's
+    ("gather", 28, "", "path", "gather what was opened on {path}"),
+    # opens them again in the container's mount namespace, which is a copy: there they are locked
+    ("take", 29, "", "", "take what was gathered, locked"),
     # bind: 1 binds the path on itself (pivot_root wants a mount), 0 only opens it (no mount namespace of its
     # own); private: 1 first makes the mount private that holds the path, where it may still be shared
     ("rootfs", 12, "bind private", "path", "use {path} as root"),
     # a new file system; flags are MS_*, copyup COPY_*, idmap as of tree, optional: no such device is no error
+    # keep: 0, or one more than the slot in which it stays open for seal
     (
         "mount",
         13,
-        "flags propagation copyup idmap optional",
+        "flags propagation copyup idmap optional keep",
         "type source dest data",
         "mount {type} on {dest}{flags}{propagation}{idmap}",
     ),
     # slot: -1, or the slot of a tree op.  attr_*: MOUNT_ATTR_* to set and clear on the mount
-    # itself, rec_*: on every mount under it
+    # itself, rec_*: on every mount under it.  keep as of mount
     (
         "bind",
         14,
-        "slot flags attr_set attr_clr rec_set rec_clr propagation",
+        "slot flags attr_set attr_clr rec_set rec_clr propagation keep",
         "source dest",
         "bind {source} on {dest}{attr_set}{attr_clr}{rec_set}{rec_clr}{propagation}",
     ),
@@ -136,6 +150,8 @@ _TABLE = (
         "dest data",
         "remount {dest}{attr_set}{attr_clr}{rec_set}{rec_clr}{propagation}",
     ),
+    # a mount that was kept open
+    ("seal", 9, "slot", "dest", "make {dest} read-only"),
     ("mask", 16, "", "path", "mask {path}"),
     ("readonly", 17, "", "path", "make {path} read-only"),
     ("mkdir", 18, "mode flags", "path", "make directory {path}"),
@@ -146,11 +162,14 @@ _TABLE = (
     ("console", 21, "height width uid bind", "", "open a terminal"),
     ("pivot", 22, "mode", "", "change root ({mode})"),
     ("ctty", 26, "", "", "make the terminal the controlling one"),
-    ("umount", 27, "", "path", "unmount {path}"),
+    ("umount", 27, "mount", "path", "unmount {path}"),
     # exec: "/" of the joined mount namespace is the root for the later path ops
     ("root_here", 23, "", "", "use / of the joined namespace as root"),
+    # about the mount or bind that they follow: done before it is attached
     ("subdir", 24, "", "path subdir", "show only {subdir} of what is mounted on {path}"),
     ("own", 25, "uid gid mode", "path", "give {path} owner {uid}:{gid} and mode {mode}"),
+    # a standard stream that is a null device becomes the container's
+    ("streams", 34, "", "", "take the container's null device for streams"),
     # -- system -----------------------------------------------------------------------------
     ("hostname", 30, "", "name", "set hostname {name}"),
     ("domainname", 31, "", "name", "set domainname {name}"),
@@ -260,17 +279,19 @@ def op(name: str, *strings: str | bytes, where: str = "", **numbers: int) -> Op:
 
 
 def encode(ops: Iterable[Op]) -> bytes:
-    """The plan as nsexec reads it.  Raises ValueError when it is larger than MAX_PLAN."""
+    """The plan as nsexec reads it.  Raises ValueError when that would be larger than it takes."""
     parts = [b""]
-    count = 0
+    total, count = HEADER.size, 0
     for item in ops:
+        if len(item.strs) > MAX_STRINGS:
+            raise ValueError(f"{item.name} has {len(item.strs)} strings, more than the {MAX_STRINGS} that nsexec reads")
         body = b"".join([LENGTH.pack(len(s)) + s + b"\0" for s in item.strs])
         body += b"\0" * (-(RECORD.size + len(body)) % 8)
         nums = item.nums + [0] * (NUMS - len(item.nums))
         parts.append(RECORD.pack(item.definition.code, len(item.strs), RECORD.size + len(body), *nums) + body)
+        total += len(parts[-1])
         count += 1
-    total = HEADER.size + sum(map(len, parts))
-    if total > MAX_PLAN:
-        raise ValueError(f"the plan has {total} bytes, more than the {MAX_PLAN} that nsexec reads")
+        if total > MAX_PLAN:
+            raise ValueError(f"the plan has more than the {MAX_PLAN} bytes that nsexec reads")
     parts[0] = HEADER.pack(MAGIC, total, count)
     return b"".join(parts)

@@ -15,6 +15,7 @@ class Options:
 
     id:             str, id of the container
     bundle:         str, absolute path of the bundle
+    directory:      str, absolute path of the container's state: nothing in its namespaces needs what is in there
     cgroup_manager: str, "cgroupfs", "systemd" or "disabled"
     no_pivot:       bool, MS_MOVE and chroot in place of pivot_root (a root file system on the initramfs)
     no_new_keyring: bool, keep the caller's session keyring
@@ -30,6 +31,7 @@ class Options:
     __slots__ = (
         "bundle",
         "cgroup_manager",
+        "directory",
         "env",
         "id",
         "names",
@@ -46,6 +48,7 @@ class Options:
         id: str,
         bundle: str,
         *,
+        directory: str = "",
         cgroup_manager: str = "cgroupfs",
         no_pivot: bool = False,
         no_new_keyring: bool = False,
@@ -58,6 +61,7 @@ class Options:
     ) -> None:
         self.id = id
         self.bundle = bundle
+        self.directory = directory
         self.cgroup_manager = cgroup_manager
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring

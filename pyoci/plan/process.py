@@ -87,9 +87,10 @@ def user_of(process: dict[str, Any]) -> dict[str, Any]:
 
 
 def console(process: dict[str, Any], *, bind: bool) -> list[ops.Op]:
-    """Rows P01, P02: a pty on stdio; bind: also on /dev/console (init only)."""
+    """Rows P01, P02: a pty on stdio; bind: also on /dev/console (init only).  Without one the streams are the caller's,
+    except for the null device of the host."""
     if not process.get("terminal"):
-        return []
+        return [ops.op("streams")]
     height, width = console_size(process) or (0, 0)
     uid = user_of(process)["uid"]
     return [ops.op("console", height=height, width=width, uid=uid, bind=bind, where="/process/terminal")]

@@ -13,31 +13,19 @@ from pyoci.plan import cgroup, gvariant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
+    from pyoci.plan.cgroup import Write
     from pyoci.plan.facts import Facts
     from pyoci.plan.gvariant import Value
 
     Properties = dict[str, Value]
 
-INFINITY = 2**64 - 1
 ANNOTATION = "org.systemd.property."
 # What makes the scope this container's, and no one else's.
 RESERVED = frozenset(("PIDs", "PIDFDs", "Slice", "Delegate", "DelegateSubgroup"))
 NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")
 NAME_LONGEST = 255
-# v2 files whose value a property has in the same unit; where it is "max" or a plain number
-UNIFIED = {
-    "cpu.weight": "CPUWeight",
-    "memory.high": "MemoryHigh",
-    "memory.low": "MemoryLow",
-    "memory.max": "MemoryMax",
-    "memory.min": "MemoryMin",
-    "memory.swap.max": "MemorySwapMax",
-    "pids.max": "TasksMax",
-}
-ROUND_QUOTA = 10000  # microseconds per second: systemd takes whole percents
 BUS_HINT = "the form is SLICE:PREFIX:NAME, as in system.slice:pyoci:web; or leave out --systemd-cgroup"
 
 
@@ -60,11 +48,14 @@ class Unit:
 
 
 def make(config: dict[str, Any], facts: Facts, ident: str) -> Unit:
-    """The scope that a config asks for.  Raises errors.InvalidConfig."""
+    """The scope that a config asks for, without what describe() adds.  Raises errors.InvalidConfig."""
     linux = config.get("linux") or {}
     user = facts.euid != 0 or facts.userns
     slice, name = names(linux.get("cgroupsPath") or "", ident, user)
     version = 2 if facts.cgroup_mode == "unified" else 1
+    if user and version == 1:
+        problem = "systemd gives an ordinary user no cgroups on cgroup v1"
+        raise errors.InvalidConfig(problem, where=cgroup.PATH_WHERE, hint="leave out --systemd-cgroup")
     properties: Properties = {
         "Description": ("s", f"container {ident}"),
         "Slice": ("s", slice),
@@ -75,10 +66,19 @@ def make(config: dict[str, Any], facts: Facts, ident: str) -> Unit:
         "IOAccounting" if version == 2 else "BlockIOAccounting": ("b", True),
         "MemoryAccounting": ("b", True),
         "TasksAccounting": ("b", True),
-        **resources(linux.get("resources") or {}, version),
     }
-    properties.update(annotated(config.get("annotations") or {}))
     return Unit(name, slice, user, properties)
+
+
+def describe(unit: Unit, config: dict[str, Any], writes: list[Write], version: int) -> None:
+    """Add what systemd is to know of the values that are going to be written, and the annotations, which win.
+
+    Raises errors.InvalidConfig.
+    """
+    from pyoci.plan import systemd_limits
+
+    unit.properties.update(systemd_limits.told(writes, version))
+    unit.properties.update(annotated(config.get("annotations") or {}))
 
 
 def names(path: str, ident: str, user: bool) -> tuple[str, str]:
@@ -124,89 +124,6 @@ def _bad(problem: str) -> errors.InvalidConfig:
     return errors.InvalidConfig(problem, where=cgroup.PATH_WHERE, hint=BUS_HINT)
 
 
-# -- resources ---------------------------------------------------------------------------------
-
-
-def resources(wanted: dict[str, Any], version: int) -> Properties:
-    """linux.resources as properties, those that systemd has any for.
-
-    It must know them: it writes them again whenever it likes (daemon-reload, SetUnitProperties).
-    wanted: validated.  Raises errors.InvalidConfig for sums of memory and swap that mean nothing.
-    """
-    properties: Properties = {}
-    for part in (_memory, _cpu, _sets):
-        if part is not _sets or version == 2:
-            properties.update(part(wanted, version))
-    limit = (wanted.get("pids") or {}).get("limit")
-    if limit:  # systemd has no TasksMax=0: the file has
-        properties["TasksMax"] = ("t", _limit(limit))
-    for file, text in (wanted.get("unified") or {}).items() if version == 2 else ():
-        value = text.strip()
-        if file in UNIFIED and (value == "max" or (value.isdecimal() and int(value) > 0)):
-            properties[UNIFIED[file]] = ("t", INFINITY if value == "max" else int(value))
-    return properties
-
-
-def _limit(value: int) -> int:
-    return INFINITY if value < 0 else value
-
-
-def _memory(wanted: dict[str, Any], version: int) -> Iterator[tuple[str, Value]]:
-    memory = wanted.get("memory") or {}
-    limit = memory.get("limit") or 0
-    if limit:
-        yield "MemoryMax" if version == 2 else "MemoryLimit", ("t", _limit(limit))
-    if version == 2:
-        from pyoci.plan import cgroup_v2
-
-        if memory.get("reservation"):
-            yield "MemoryLow", ("t", _limit(memory["reservation"]))
-        where = f"{cgroup.RESOURCES_WHERE}/memory/swap"
-        swap = cgroup_v2.swap_max(limit, memory.get("swap") or 0, where)
-        if swap:
-            yield "MemorySwapMax", ("t", INFINITY if swap == "max" else int(swap))
-
-
-def _cpu(wanted: dict[str, Any], version: int) -> Iterator[tuple[str, Value]]:
-    cpu = wanted.get("cpu") or {}
-    if cpu.get("shares"):
-        if version == 2:
-            from pyoci.plan import cgroup_v2
-
-            yield "CPUWeight", ("t", cgroup_v2.cpu_weight(cpu["shares"]))
-        else:
-            yield "CPUShares", ("t", cpu["shares"])
-    quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
-    if period:
-        yield "CPUQuotaPeriodUSec", ("t", period)
-    if quota:
-        per_second = -(-quota * 1000000 // (period or 100000))
-        yield "CPUQuotaPerSecUSec", ("t", INFINITY if quota < 0 else -(-per_second // ROUND_QUOTA) * ROUND_QUOTA)
-
-
-def _sets(wanted: dict[str, Any], version: int) -> Iterator[tuple[str, Value]]:
-    cpu = wanted.get("cpu") or {}
-    for key, name in (("cpus", "AllowedCPUs"), ("mems", "AllowedMemoryNodes")):
-        if cpu.get(key):
-            yield name, ("ay", mask(cpu[key], f"{cgroup.RESOURCES_WHERE}/cpu/{key}"))
-
-
-def mask(text: str, where: str) -> bytes:
-    """A list as in cpuset.cpus ("0-2,7") as a bit mask, the lowest byte first.  Raises errors.InvalidConfig."""
-    bits = 0
-    for part in text.replace("\n", ",").split(","):
-        first, dash, last = part.strip().partition("-")
-        last = last if dash else first
-        if not (first.isdecimal() and last.isdecimal()):
-            problem = f"systemd cannot be told {text!r}: a list like 0-2,7 is needed"
-            raise errors.InvalidConfig(problem, where=where)
-        low, high = int(first), int(last)
-        if not low <= high < 8192:
-            raise errors.InvalidConfig(f"{text!r} is out of range", where=where)
-        bits |= (1 << (high + 1)) - (1 << low)
-    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
-
-
 # -- annotations -------------------------------------------------------------------------------
 
 
@@ -231,7 +148,8 @@ def annotated(annotations: dict[str, str]) -> Properties:
                 name, value = name[:-3] + "USec", _microseconds(value)
         except ValueError as error:
             hint = "a text needs its own quotes: 'text'; a number may need its type: uint64 5"
-            raise errors.InvalidConfig(f"the value {text!r} of {name}: {error}", where=where, hint=hint) from None
+            problem = f"the value {errors.value(text)!r} of {name}: {error}"
+            raise errors.InvalidConfig(problem, where=where, hint=hint) from None
         properties[name] = value
     return properties
 

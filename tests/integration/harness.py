@@ -42,6 +42,7 @@ from conformance.machine import (  # noqa: F401  # for those who import this
     mount,
     umount,
 )
+from pyoci.host import cgroup_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -83,6 +84,11 @@ def until(condition: Callable[[], Any], what: str, timeout: float = 0.0) -> None
         time.sleep(0.005)
 
 
+def kernel_version() -> tuple[int, ...]:
+    """(6, 1) of "6.1.0-49-cloud-amd64"."""
+    return tuple(int(number) for number in os.uname().release.split("-")[0].split(".")[:2])
+
+
 def wait_for(pid: int) -> int:
     """Exit code (or -signal) of a child, or of a process that the runtime left to us, its subreaper."""
     fd = os.pidfd_open(pid)
@@ -113,15 +119,17 @@ def need_reachable(*paths: str | Path) -> None:
 
 
 class Template:
-    """A busybox root file system: made once, its files hard-linked into each bundle."""
+    """A busybox root file system: made once, its files and the applets' links hard-linked into each bundle, which
+    is much faster than that many new links."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.applets = subprocess.run(
-            ["/bin/busybox", "--list"], capture_output=True, text=True, check=True
-        ).stdout.split()
         directory.mkdir()
         shutil.copy("/bin/busybox", directory / "busybox")
+        applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, text=True, check=True)
+        for name in applets.stdout.split():
+            if name != "busybox":
+                os.symlink("busybox", directory / name)
         if made := os.environ.get("PROBE"):  # there is no compiler in the virtual machine
             shutil.copy(made, directory / "probe")
             return
@@ -133,11 +141,8 @@ class Template:
         for name in ("bin", "dev", "etc", "home/walnut", "proc", "root", "sys", "tmp", "var"):
             (rootfs / name).mkdir(parents=True)
         (rootfs / "tmp").chmod(0o1777)
-        for name in ("busybox", "probe"):
-            os.link(self.directory / name, rootfs / "bin" / name)
-        for name in self.applets:
-            if name != "busybox":
-                os.symlink("busybox", rootfs / "bin" / name)
+        for name in os.listdir(self.directory):
+            os.link(self.directory / name, rootfs / "bin" / name, follow_symlinks=False)
         for name, text in ETC.items():
             (rootfs / "etc" / name).write_text(text)
 
@@ -558,6 +563,7 @@ class Host:
     def __init__(self) -> None:
         self.mounts = mounts()
         self.cgroups = cgroups()
+        self.options = cgroup_options.current()
         self.children = children()
         self.descriptors = descriptors()
 
@@ -572,6 +578,7 @@ class Host:
         return [
             *_added("mount", self.mounts, mounts()),
             *_added("cgroup", self.cgroups, cgroups()),
+            *_added("options of cgroup v2:", [self.options], [cgroup_options.current()]),
             *_added("process", self.children.items(), children().items()),
             *_added("descriptor", self.descriptors.items(), descriptors().items()),
         ]
@@ -586,6 +593,8 @@ class Host:
             for member in Path(directory, "cgroup.procs").read_text().split():
                 os.kill(int(member), signal.SIGKILL)
             until(functools.partial(_rmdir, directory), f"rmdir {directory}")
+        if cgroup_options.current() != self.options:
+            cgroup_options.put(self.options)
         until(lambda: not set(children()) - set(self.children), "end of leftover processes")
 
 

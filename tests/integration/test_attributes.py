@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Box, libc, proc_status, pyoci_only, status_field
+from tests.integration.harness import Box, kernel_version, libc, proc_status, pyoci_only, status_field
 
 pytestmark = pyoci_only("1.1 does not know these properties")
 
@@ -170,11 +170,6 @@ def test_personality(box: Box) -> None:
     box.up()
     assert Path(f"/proc/{box.pid}/personality").read_text() == "00000008\n"
     assert box.exec("uname", "-m").out in ("i686\n", "armv8l\n")
-
-
-def kernel_version() -> tuple[int, ...]:
-    """(6, 1) of "6.1.0-49-cloud-amd64"."""
-    return tuple(int(number) for number in platform.release().split("-")[0].split(".")[:2])
 
 
 @pytest.mark.parametrize(

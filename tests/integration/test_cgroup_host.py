@@ -358,13 +358,14 @@ def test_fork_bomb_ends(
     version: int, make: Maker, program: Any, cgroup_kill: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C24: whoever forks meanwhile is caught too"""
-    need(1, "pids")
+    guarded = 2 if version == 2 and "pids" in facts_of(2).cgroup_controllers else 1  # a hybrid machine has it on v1
+    need(guarded, "pids")
     if not cgroup_kill:
         monkeypatch.setattr(cgroup, "_kill_all", lambda top: False)
-    guard = make(1, {"pids": {"limit": 200}}, "guard")
-    plan = guard if version == 1 else make(2)
+    guard = make(guarded, {"pids": {"limit": 200}}, "guard")
+    plan = guard if guarded == version else make(version)
     child = program(guard, sys.executable, "-I", "-S", "-c", BOMB)
-    if version == 2:
+    if plan is not guard:
         cgroup.attach(plan.record, child.pid)
     os.read(child.stdout.fileno(), 1)
     time.sleep(0.1)
@@ -417,7 +418,7 @@ def test_destroy_of_nothing() -> None:
     cgroup_remove.destroy({"version": 2, "dirs": {}, "keep": [], "mount": ""})
 
 
-def test_optional_cgroup_without_the_right() -> None:
+def test_optional_cgroup_without_the_right(version: int) -> None:
     """ENGINE-CONTRACT 2.2, SECURITY 22: nothing asked, nothing made, no error; asked for, an error"""
     need_reachable(sys.executable)
     script = f"""
@@ -428,8 +429,10 @@ from pyoci import errors
 from pyoci.host import cgroup, cgroup_make, cgroup_remove, facts
 from pyoci.plan import cgroup as plan_cgroup
 from pyoci.plan.options import Options
-for linux in ({{}}, {{"resources": {{"pids": {{"limit": 5}}}}}}):
-    plan = plan_cgroup.make({{"linux": linux}}, facts.read(), Options("it-unprivileged", "/b"))
+machine = facts.read()
+machine.cgroup_mode = {facts_of(version).cgroup_mode!r}
+for linux in ({{}}, {{"cgroupsPath": "/it-unprivileged"}}):
+    plan = plan_cgroup.make({{"linux": linux}}, machine, Options("it-unprivileged", "/b"))
     try:
         cgroup_make.check(plan)
         cgroup_make.create(plan)
@@ -440,26 +443,28 @@ for linux in ({{}}, {{"resources": {{"pids": {{"limit": 5}}}}}}):
     except errors.SetupError as error:
         print(error.message, error.hint != "")
 """
-    facts_of(1)
     result = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
     nothing, asked = result.stdout.splitlines()
     assert nothing == "{} [] False"
     assert asked.startswith("make cgroup /") and asked.endswith("permission denied True")
 
 
-def test_read_only_cgroups() -> None:
+def test_read_only_cgroups(version: int) -> None:
     """SECURITY 22: as without the right; and cleaning up after the error finds nothing to remove"""
-    points = sorted(set(facts_of(1).cgroup_mounts.values()) | {facts_of(1).cgroup_unified})
+    mounts = facts_of(version).cgroup_mounts.values() if version == 1 else ()
+    points = sorted({facts_of(version).cgroup_unified, *mounts} - {""})
     remounts = "".join(f"mount -o remount,bind,ro {point} && " for point in points)
     script = f"""
 import sys
 sys.path.insert(0, {os.getcwd()!r})
 from pyoci import errors
-from pyoci.host import cgroup, cgroup_make, cgroup_remove, facts
+from pyoci.host import cgroup_make, cgroup_remove, facts
 from pyoci.plan import cgroup as plan_cgroup
 from pyoci.plan.options import Options
+machine = facts.read()
+machine.cgroup_mode = {facts_of(version).cgroup_mode!r}
 for linux in ({{}}, {{"resources": {{"devices": [{{"allow": False}}]}}}}):
-    plan = plan_cgroup.make({{"linux": linux}}, facts.read(), Options("it-read-only", "/b"))
+    plan = plan_cgroup.make({{"linux": linux}}, machine, Options("it-read-only", "/b"))
     cgroup_make.check(plan)
     try:
         cgroup_make.create(plan)
@@ -503,6 +508,32 @@ def test_v2_device_program_is_replaced(make: Maker) -> None:
         os.close(fd)
     assert len(first) == len(second) == 1
     assert first != second
+
+
+KNOCK = """
+import os
+os.write(1, b"x")
+while True:
+    try:
+        os.open("/dev/kmsg", os.O_RDONLY)
+        break
+    except PermissionError:
+        pass
+"""
+
+
+def test_v2_a_device_stays_shut_while_the_rules_change(make: Maker, program: Any) -> None:
+    """C23: in one step: whoever tries all the time finds no moment without a program."""
+    from pyoci.host import bpf
+    from pyoci.plan import devfilter, devprogram
+
+    plan = make(2)
+    child = program(plan, sys.executable, "-I", "-S", "-c", KNOCK)
+    assert os.read(child.stdout.fileno(), 1) == b"x"
+    for minor in range(200):
+        rule = {"allow": True, "type": "c", "major": 7, "minor": minor, "access": "r"}
+        bpf.attach_device_program(plan.dirs[""], devprogram.program(devfilter.rules([rule])))
+    assert not ended(child, 0)
 
 
 def test_v2_refused_program_is_an_error(make: Maker) -> None:
@@ -552,6 +583,66 @@ def test_v2_exec_joins_inits_cgroup(make: Maker, program: Any) -> None:
     child.wait()
 
 
+def make_threads() -> None:
+    """A threaded cgroup below /NAME, which makes invalid domains of all the others there."""
+    directory = f"{facts_of(2).cgroup_unified}/{NAME}/threads"
+    os.makedirs(directory)
+    cgroupfs.write(f"{directory}/cgroup.type", "threaded")
+
+
+@pytest.mark.parametrize("leaf", ["leaf", "between/leaf", "threads/leaf"])
+def test_v2_below_threads(make: Maker, program: Any, leaf: str) -> None:
+    """C02 C24: threaded itself, it takes processes; they are found, stopped and killed as in any other."""
+    make_threads()
+    plan = make(2, leaf=leaf)
+    assert value(plan, "", "cgroup.type") == "threaded"
+    script = "import threading, time; threading.Thread(target=time.sleep, args=[60]).start(); time.sleep(60)"
+    child = program(plan, sys.executable, "-I", "-S", "-c", script)
+    assert cgroup.pids(plan.record) == [child.pid]
+    cgroup.freeze(plan.record)
+    assert b"frozen 1" in cgroupfs.read(f"{plan.dirs['']}/cgroup.events")
+    cgroup.thaw(plan.record)
+    with pytest.raises(errors.SetupError, match="not empty: 1 processes"):
+        cgroup_make.check(planned(2, leaf=leaf))
+    cgroup_remove.destroy(plan.record)
+    assert ended(child)
+    assert not os.path.exists(plan.dirs[""])
+
+
+def domain_controller() -> str:
+    """A controller of the v2 tree that does not count threads."""
+    names = [name for name in facts_of(2).cgroup_controllers if name not in cgroup_make.THREADED]
+    if not names:
+        pytest.skip("the v2 tree of this machine has no such controllers")
+    return names[0]
+
+
+def test_v2_limit_below_threads(make: Maker) -> None:
+    """C02: what threads cannot have is an error that says where and why."""
+    file = f"{domain_controller()}.max"
+    make_threads()
+    directory = planned(2).dirs[""]
+    with pytest.raises(errors.SetupError) as caught:
+        make(2, {"unified": {file: "1"}})
+    assert caught.value.message == f"set {file} to 1 in {directory}: cgroup {directory} is of type 'domain invalid'"
+    assert caught.value.where == f"/linux/resources/unified/{file}"
+    assert "threaded" in caught.value.hint
+
+
+def test_v2_limit_below_processes(make: Maker, program: Any) -> None:
+    """C02: a cgroup with processes hands out no controllers: it is named."""
+    file = f"{domain_controller()}.max"
+    parent = make(2, leaf="parent")
+    child = program(parent, "sleep", "60")
+    with pytest.raises(errors.SetupError) as caught:
+        make(2, {"unified": {file: "1"}}, "parent/leaf")
+    words = f"cgroup {parent.dirs['']} has 1 processes, the first is {child.pid}, and hands out no controllers"
+    assert words in caught.value.message
+    assert (caught.value.where, caught.value.hint != "") == (f"/linux/resources/unified/{file}", True)
+    plan = make(2, leaf="parent/leaf")
+    assert value(plan, "", "cgroup.type") == "domain"
+
+
 def test_v2_ownership(make: Maker) -> None:
     """C04: the directory and the files that the kernel lists, nothing else."""
     plan = planned(2)
@@ -589,20 +680,20 @@ def test_v2_ownership_is_part_of_create(make: Maker) -> None:
 
 
 @pytest.mark.parametrize("low", [True, False])
-def test_check_before_update_of_a_cgroup_that_is_there(make: Maker, program: Any, low: bool) -> None:
+def test_check_before_update_of_a_cgroup_that_is_there(version: int, make: Maker, program: Any, low: bool) -> None:
     """C08: what is charged to it already may be more than the limit."""
-    need(1, "memory")
-    first = make(1)
-    used = first.dirs["memory"]
+    need(version, "memory")
+    first = make(version)
+    controller, file = ("memory", "memory.usage_in_bytes") if version == 1 else ("", "memory.current")
     child = program(first, "sh", "-c", f"head -c 8000000 /dev/zero > /dev/shm/{NAME}; echo; exec sleep 60")
     child.stdout.readline()
     child.kill()
     child.wait()
     try:
-        if int(Path(f"{used}/memory.usage_in_bytes").read_text()) < 4000000:
+        if int(value(first, controller, file)) < 4000000:
             pytest.skip("what the program wrote is not charged to its cgroup any more")
         limit = 1000000 if low else 64000000
-        plan = planned(1, {"memory": {"limit": limit, "checkBeforeUpdate": True}})
+        plan = planned(version, {"memory": {"limit": limit, "checkBeforeUpdate": True}})
         if low:
             with pytest.raises(errors.SetupError, match="more than the new limit of 1000000") as caught:
                 cgroup_make.check(plan)

@@ -83,14 +83,15 @@ def test_default_cgroups_path(box: Box) -> None:
     assert not cgroups(box.id)
 
 
-@pytest.mark.parametrize("climb", ["../../../../{}", "/../../{}", "/a/../../../{}"])
+@pyoci_only('takes ".." for the root of the hierarchy')
+@pytest.mark.parametrize("climb", ["/../{}", "../../../../{}", "/../../{}", "/a/../../../{}", "/{}/a/../b"])
 def test_cgroups_path_cannot_climb(box: Box, climb: str) -> None:
-    """C01 SECURITY 7: ".." is refused or ends at the root of the hierarchy."""
+    """C01 SECURITY 7: ".." is refused before anything is made, in or outside of a hierarchy."""
     box.linux["cgroupsPath"] = climb.format(box.id)
-    box.create(check=False)
-    box.delete("--force")
-    assert not os.path.exists(f"/sys/fs/cgroup/{box.id}") or UNIFIED
-    assert not cgroups(box.id)
+    result = box.create(check=False)
+    assert (result.code, box.entries(), cgroups(box.id)) == (1, set(), set())
+    assert "must not contain .." in result.error
+    assert "/linux/cgroupsPath" in result.error
 
 
 def test_two_containers_do_not_share(boxes: Callable[[], Box]) -> None:
@@ -232,6 +233,16 @@ def test_limits_that_cannot_be_applied(box: Box, bad: dict[str, Any]) -> None:
     assert result.error
     assert box.entries() == set()
     assert not cgroups(box.id)
+
+
+@v1_only
+def test_what_v2_alone_has_is_an_error(box: Box) -> None:
+    """C22 the other way round: tests/vm has what v1 alone has."""
+    resources(box, unified={"memory.max": str(64 * MIB)})
+    result = box.create(check=False)
+    assert result.code == 1
+    assert "unified" in result.error
+    assert (box.entries(), cgroups(box.id)) == (set(), set())
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,21 @@ kernels.  With the real one: tests/vm/inside/test_criu.py, and here one test whe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.integration.harness import Box, ConsoleSocket, Result, pyoci_only, until, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pyoci_only("takes criu by RPC")
 FAKE = Path(__file__).with_name("fake_criu.py")
@@ -78,20 +82,30 @@ def test_a_checkpoint_ends_and_removes_the_container(points: Checkpoints) -> Non
     assert "does not exist" in box.delete(check=False).error
 
 
+@contextlib.contextmanager
+def holder(kind: str, *options: str) -> Iterator[int]:
+    """The pid of a process that has new namespaces, kind among them."""
+    with subprocess.Popen(["unshare", *options, "sleep", "100"]) as process:
+        try:
+            own = os.readlink(f"/proc/self/ns/{kind}")
+            until(lambda: os.readlink(f"/proc/{process.pid}/ns/{kind}") != own, "unshare")
+            yield process.pid
+        finally:
+            process.kill()
+
+
 def test_external_mounts_and_namespaces(points: Checkpoints, workshop: Path) -> None:
     box = points.box
     box.bind("/data", box.bundle)
     (box.rootfs / "secret").write_text("x")
     box.linux["maskedPaths"] += ["/secret", "/tmp"]
-    with subprocess.Popen(["unshare", "--net", "sleep", "100"]) as holder:
-        until(lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != os.readlink("/proc/self/ns/net"), "unshare")
-        box.namespace("network", f"/proc/{holder.pid}/ns/net")
-        inode = os.stat(f"/proc/{holder.pid}/ns/net").st_ino
+    with holder("net", "--net") as pid:
+        box.namespace("network", f"/proc/{pid}/ns/net")
+        inode = os.stat(f"/proc/{pid}/ns/net").st_ino
         box.up()
         points.rt("checkpoint", "--leave-running", "--leave-running")
         points.rt("checkpoint")
         points.restore()
-        holder.kill()
     first, _, back = points.calls()
     external = first["external"]
     assert "mnt[/data]:/data" in external
@@ -107,16 +121,14 @@ def test_external_mounts_and_namespaces(points: Checkpoints, workshop: Path) -> 
 def test_namespaces_that_are_joined_again(points: Checkpoints) -> None:
     """Of a pod: criu has written down what is in them, and enters those of now."""
     box = points.box
-    with subprocess.Popen(["unshare", "--ipc", "--uts", "sleep", "100"]) as holder:
-        until(lambda: os.readlink(f"/proc/{holder.pid}/ns/ipc") != os.readlink("/proc/self/ns/ipc"), "unshare")
-        paths = {kind: f"/proc/{holder.pid}/ns/{kind}" for kind in ("ipc", "uts")}
+    with holder("uts", "--ipc", "--uts") as pid:
+        paths = {kind: f"/proc/{pid}/ns/{kind}" for kind in ("ipc", "uts")}
         for kind, path in paths.items():
             box.namespace(kind, path)
         box.config.pop("hostname", None)
         box.up()
         points.rt("checkpoint")
         points.restore()
-        holder.kill()
     joined = points.calls()[-1]["join_ns"]
     assert {item["ns"]: item["ns_file"] for item in joined} == paths
 
@@ -223,7 +235,8 @@ def test_states_and_options_that_are_refused(points: Checkpoints) -> None:
     assert "cannot be checkpointed in created state" in points.rt("checkpoint", check=False).error
     box.start()
     assert "must be relative" in points.rt("checkpoint", "--parent-path", "/x", check=False).error
-    assert "page server" in points.rt("checkpoint", "--page-server", "x", check=False).error
+    for server in ("x", "1.1.1.1:", "1.1.1.1:65536", "1.1.1.1:\u00b2", f"1.1.1.1:{'9' * 5000}"):
+        assert "invalid page server" in points.rt("checkpoint", "--page-server", server, check=False).error
     assert "namespace pid is not supported" in points.rt("checkpoint", "--empty-ns", "pid", check=False).error
     missing = box.rt("--criu", "/no/criu", "checkpoint", box.id, check=False).error
     assert "/no/criu: executable file not found in $PATH" in missing
@@ -266,12 +279,40 @@ def test_restore(points: Checkpoints) -> None:
     call = points.calls()[-1]
     assert call["type"] == "restore"
     assert call["rst_sibling"]
-    assert not [mount for mount in Path("/proc/self/mounts").read_text().splitlines() if "pyoci-restore" in mount]
-    assert not list(Path("/tmp").glob("pyoci-restore-*"))
+    assert call["root"] == str(box.root / box.id / "root"), "which delete would remove"
+    assert call["root"] not in Path("/proc/self/mounts").read_text()
+    assert not os.path.exists(call["root"])
     pid = box.pid
     box.kill("KILL")
     assert wait_for(pid) == -9
     box.delete()
+    assert box.entries() == set()
+
+
+def with_a_view_of_cgroups(points: Checkpoints) -> None:
+    """Saved with a mount of cgroups; on v1 the container's own are bound, which are gone with it."""
+    points.box.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")
+    saved(points)
+
+
+def test_a_view_of_cgroups(points: Checkpoints) -> None:
+    with_a_view_of_cgroups(points)
+    points.restore()
+    assert points.box.status == "running"
+
+
+def test_mount_points_that_cannot_be_made_leave_no_cgroup(points: Checkpoints) -> None:
+    """The cgroup comes before them; that nothing is left of it is seen to by the fixture host."""
+    box = points.box
+    data = box.bundle / "data"
+    data.mkdir()
+    box.bind("/data", data)
+    with_a_view_of_cgroups(points)
+    data.rmdir()
+    argv = ("restore", "--bundle", str(box.bundle), "--detach")
+    failed = points.rt(*argv, check=False, stdout=subprocess.DEVNULL)
+    assert failed.code == 1
+    assert "no such file or directory" in failed.error
     assert box.entries() == set()
 
 
@@ -308,6 +349,60 @@ def test_one_file_for_all(points: Checkpoints) -> None:
     points.restore()
     assert 0 not in inherited(points.calls()[-1])
     assert inherited(points.calls()[-1])[1] == name[1:]
+
+
+def test_devices_are_devices(points: Checkpoints) -> None:
+    """What the images say of mounts: the host's files that are bound are those of config.json, and a few devices."""
+    saved(points)
+    said = {"/secret": "/dev/null", "/etc": "/etc", "/dev/sda": "/dev/sda", "/up": "/dev/null/../../etc"}
+    (points.images / "pyoci.json").write_text(json.dumps({"devices": said, "binds": {"/y": "/etc"}}))
+    points.restore()
+    assert points.calls()[-1]["external"] == ["mnt[/secret]:/dev/null"]
+
+
+@contextlib.contextmanager
+def ram(directory: Path) -> Iterator[Path]:
+    """A file system of its own."""
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "ram", str(directory)], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+def test_a_file_with_the_name_of_a_device(points: Checkpoints) -> None:
+    """What a mount is of is a path below the top of any file system: /random is no device by that."""
+    box = points.box
+    for name in ("data", "own", "secret"):
+        (box.rootfs / name).write_text("")
+    box.linux["maskedPaths"] += ["/secret"]
+    with ram(box.bundle / "ram") as directory:
+        (directory / "random").write_text("data")
+        box.bind("/data", directory / "random")
+        box.up()
+        inside = "mount -t tmpfs own /tmp && echo own >/tmp/zero && mount --bind /tmp/zero /own"
+        subprocess.run(["nsenter", f"--mount=/proc/{box.pid}/ns/mnt", "sh", "-c", inside], check=True)
+        points.rt("checkpoint")
+        noted = json.loads((points.images / "pyoci.json").read_text())
+        assert noted["binds"] == {"/data": "/data"}
+        assert noted["devices"]["/secret"] == "/dev/null"
+        assert not {"/data", "/own"} & set(noted["devices"])
+        points.restore()
+        dumped, back = points.calls()
+        assert "mnt[/own]:/own" not in dumped["external"]
+        assert f"mnt[/data]:{directory}/random" in back["external"]
+
+
+def test_binds_of_the_config_come_before_devices_of_the_images(points: Checkpoints) -> None:
+    """Images of an earlier version may name both."""
+    box = points.box
+    box.bind("/data", box.bundle)
+    saved(points)
+    said = {"devices": {"/data": "/dev/random"}, "binds": {"/data": "/data"}}
+    (points.images / "pyoci.json").write_text(json.dumps(said))
+    points.restore()
+    assert points.calls()[-1]["external"] == [f"mnt[/data]:{box.bundle}"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ does not remove (L21, SECURITY 19)."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pyoci import container_create, errors
+from pyoci import container_create, container_shared, errors
 from pyoci.container import Container
-from pyoci.host import nsexec
+from pyoci.host import hooks, nsexec
 from tests.integration.harness import PROJECT, Box, cgroups, until
 
 if TYPE_CHECKING:
@@ -119,6 +120,38 @@ def test_failure_runs_poststop_hooks(box: Box, at: Callable[[Callable[[str], Non
     at(breaker(step, Broken("on purpose")))
     with pytest.raises(Broken):
         Container.create(box.id, **asked)
+    assert (box.bundle / "hooks").read_text().split() == ["prestart", "createRuntime", "poststop"]
+
+
+UNDOING = [
+    (nsexec.Runner, "abort"),
+    (container_shared, "remove_pid_file"),
+    (container_create, "remove"),
+    (hooks, "run_all"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), UNDOING, ids=[name for _, name in UNDOING])
+def test_failure_of_a_step_of_the_undoing(
+    box: Box, at: Callable[[Callable[[str], None]], None], monkeypatch: pytest.MonkeyPatch, owner: object, name: str
+) -> None:
+    """L21: what cannot be undone is noted on the error, which stays the one; all else is undone, and the hooks run."""
+    asked = full(box)
+    at(breaker("pid file", Broken("on purpose")))
+    step = getattr(owner, name)
+
+    def fail(*args: Any) -> None:
+        step(*args)
+        raise OSError(errno.EIO, "the undoing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fail)
+        with pytest.raises(Broken, match="on purpose") as caught:
+            Container.create(box.id, **asked)
+    assert caught.value.__notes__ == [f"while cleaning up: [Errno {errno.EIO}] the undoing"]
+    assert box.entries() == set()
+    assert not cgroups(box.id)
+    assert not (box.bundle / "pid").exists()
     assert (box.bundle / "hooks").read_text().split() == ["prestart", "createRuntime", "poststop"]
 
 

@@ -134,6 +134,36 @@ def test_bad_device(box: Box, device: dict[str, Any]) -> None:
     assert box.entries() == set()
 
 
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [("file", "regular file"), ("/dev/urandom", "character special file"), ("dir", "directory")],
+)
+@pytest.mark.parametrize("userns", [False, pytest.param(True, marks=pyoci_only("covers it with the host's device"))])
+def test_a_mount_on_the_path_of_a_device(box: Box, source: str, shown: str, listed: bool, userns: bool) -> None:
+    """D01 D04: the container has what was mounted, and no device over it."""
+    (box.bundle / "file").write_text("text")
+    (box.bundle / "dir").mkdir()
+    source = source if source.startswith("/") else str(box.bundle / source)
+    box.mount("/dev/random", "bind", source, "rbind")
+    if listed:
+        box.linux["devices"] = [{"path": "/dev/random", "type": "c", "major": 1, "minor": 8, "fileMode": 0o666}]
+    if userns:
+        box.userns(host=0)
+    seen = box.sh("stat -c %F /dev/random; grep -c ' /dev/random ' /proc/self/mountinfo")
+    assert seen.splitlines() == [shown, "1"]
+
+
+@pyoci_only("masks with what the container has at /dev/null")
+def test_a_mount_on_dev_null(box: Box) -> None:
+    """SECURITY 5: what masks is the host's null device, whatever is there."""
+    (box.bundle / "file").write_text("not null\n")
+    (box.rootfs / "etc/token").write_text("token\n")
+    box.mount("/dev/null", "bind", str(box.bundle / "file"), "bind", "ro")
+    box.linux["maskedPaths"].append("/etc/token")
+    assert box.sh("cat /dev/null; cat /etc/token; stat -c %t:%T /etc/token") == "not null\n1:3\n"
+
+
 def test_dev_of_the_rootfs_is_a_symlink(box: Box) -> None:
     """SECURITY 2: nothing of the host's /dev is touched."""
     (box.rootfs / "dev").rmdir()
@@ -160,6 +190,16 @@ def test_other_devices_are_denied(box: Box) -> None:
     """D06: a device that is not allowed cannot be opened whatever its modes say."""
     node(box.rootfs / "tmp/fuse")
     assert box.sh(OPEN) == ""
+
+
+def test_tun_is_allowed(box: Box) -> None:
+    """D06: as runc and crun do; what it does is up to the network namespace and CAP_NET_ADMIN."""
+    node(box.rootfs / "tmp/tun", minor=200)
+    try:
+        os.close(os.open(box.rootfs / "tmp/tun", os.O_RDWR))
+    except OSError as error:
+        pytest.skip(f"the host itself cannot open a tun device: {error.strerror}")
+    assert box.sh(": <> /tmp/tun && echo opened") == "opened\n"
 
 
 @pytest.mark.parametrize(

@@ -257,3 +257,17 @@ def test_damaged_state(box: Box) -> None:
     assert "Traceback" not in result.err
     assert len(result.err.splitlines()) == 1
     assert box.pid == pid
+
+
+def test_what_a_failed_create_leaves(box: Box) -> None:
+    """What the config made it put into the root file system, as with runc, and the state root; nothing in that."""
+    before = {*box.rootfs.rglob("*")}
+    box.bind("/made/deep", box.bundle)
+    box.bind("/made/file", box.bundle / "config.json")
+    box.linux["devices"] = [{"path": "/var/node", "type": "c", "major": 1, "minor": 5}]
+    box.process["cwd"] = "/var/cwd"
+    box.args("/no/such/program")
+    assert box.create(check=False).code == 1
+    made = {str(path.relative_to(box.rootfs)) for path in {*box.rootfs.rglob("*")} - before}
+    assert made == {"made", "made/deep", "made/file", "var/node", "var/cwd"}
+    assert [*box.root.iterdir()] == []

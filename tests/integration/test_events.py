@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.harness import Box, pyoci_only, until, wait_for
+from pyoci import container_events
+from tests.integration.harness import Box, cgroups, pyoci_only, until, wait_for
 
 RUNC = shutil.which("runc", path="/usr/sbin:/usr/bin:/sbin:/bin")
 MIB = 1 << 20
@@ -133,6 +135,23 @@ def test_oom(box: Box) -> None:
     rest = [json.loads(line) for line in stream.stdout]
     assert all(event["type"] == "oom" for event in rest)
     assert stream.wait(20) == 0
+
+
+def test_the_cgroup_goes_while_it_is_watched(box: Box) -> None:
+    """Its removal wakes the watcher, and is no OOM."""
+    box.linux["resources"]["memory"] = {"limit": 64 * MIB}
+    box.up()
+    found = sorted(cgroups(box.id))
+    memory = [path for path in found if path.split("/")[4] == "memory"]
+    record = {"version": 1, "dirs": {"memory": memory[0]}} if memory else {"version": 2, "dirs": {"": found[0]}}
+    with container_events.Watch(record) as watch:
+        assert watch.fd >= 0
+        box.delete("--force")
+        poller = select.poll()
+        watch.register(poller)
+        assert poller.poll(20_000)
+        assert watch.gone()
+        assert watch.killed() == 0
 
 
 def watches(pid: int) -> bool:

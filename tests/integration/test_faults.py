@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import TIMEOUT, Box, children, fd_numbers, pyoci_only, until
+from tests.integration.harness import TIMEOUT, Box, cgroups, children, fd_numbers, pyoci_only, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,6 +108,10 @@ def test_a_system_call_fails(box: Box, call: str, when: int) -> None:
         assert len(errors) == 1, done.stderr
         assert "Traceback" not in done.stderr
         assert "input/output error" in done.stderr or done.stdout == ""
+    assert not children()
+    if "cannot be removed" not in done.stderr and 'msg="remove ' not in done.stderr:  # or that is what failed
+        assert not box.entries()
+        assert not cgroups(box.id)
     box.delete("--force")
     assert box.entries() == set()
 

@@ -409,6 +409,19 @@ def test_kill_all(box: Box) -> None:
     box.delete()
 
 
+def test_a_session_that_outlives_its_leader(box: Box) -> None:
+    """Without a pid namespace others may: the pid of init, which has been reaped, is still their session's number."""
+    box.no_namespace("pid")
+    box.script("sleep 100 & echo started")
+    box.create()
+    pid = box.pid
+    box.start()
+    assert wait_for(pid) == 0
+    assert box.status == "stopped"
+    assert box.kill(check=False).code == 1
+    box.delete("--force")
+
+
 @pyoci_only("1.1.5 does not know it")
 def test_kill_default_is_the_stop_signal_of_the_image(box: Box) -> None:
     """A02"""

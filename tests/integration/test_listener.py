@@ -83,6 +83,12 @@ class Agent:
         return self.states
 
     def answer(self, fd: int) -> None:
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        if not dict(poller.poll(0)).get(fd, 0) & select.POLLIN:  # nobody uses the filter any more
+            self.listeners.remove(fd)
+            os.close(fd)
+            return
         room = bytearray(NOTIF.size)
         try:
             fcntl.ioctl(fd, NOTIF_RECV, room)
@@ -93,9 +99,6 @@ class Agent:
         except OSError as problem:
             if problem.errno != errno.ENOENT:  # it died while we were looking
                 raise
-            if select.select([fd], [], [], 0)[0]:  # nobody uses the filter any more
-                self.listeners.remove(fd)
-                os.close(fd)
 
     def close(self) -> None:
         os.close(self.stopped)

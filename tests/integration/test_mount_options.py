@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import MS_PRIVATE, Box, mount, pyoci_only, umount
+from tests.integration.harness import MS_PRIVATE, Box, kernel_version, mount, pyoci_only, umount
 from tests.integration.test_mounts import mounts_inside, parse
 
 if TYPE_CHECKING:
@@ -81,9 +81,13 @@ def idmapped(box: Box, source: Path, option: str, **maps: Any) -> None:
     box.config["mounts"].append(entry)
 
 
+tmpfs_is_mapped = pytest.mark.skipif(
+    kernel_version() < (6, 3), reason="the ids of a tmpfs can be mapped since Linux 6.3"
+)
 FILES = ("/m/of0", "/m/of1000", "/m/sub/of1000")
 
 
+@tmpfs_is_mapped
 def test_idmap(box: Box, tree: Path) -> None:
     """M12: the mount's own maps, on the topmost mount; the files on disk stay as they are."""
     idmapped(box, tree, "idmap", **mapping(5000))
@@ -91,6 +95,7 @@ def test_idmap(box: Box, tree: Path) -> None:
     assert (tree / "of0").stat().st_uid == 0
 
 
+@tmpfs_is_mapped
 def test_ridmap(box: Box, tree: Path) -> None:
     """M12: the whole tree; what root makes through it belongs to the id that is mapped back."""
     idmapped(box, tree, "ridmap", **mapping(0))
@@ -102,12 +107,14 @@ def test_ridmap(box: Box, tree: Path) -> None:
     assert (tree / "sub/new").stat().st_uid == 700
 
 
+@tmpfs_is_mapped
 def test_mappings_without_an_option(box: Box, tree: Path) -> None:
     """M12: mappings alone are idmap."""
     idmapped(box, tree, "rw", **mapping(5000))
     assert owners(box, *FILES) == ["5000:5000", "6000:6000", "1000:1000"]
 
 
+@tmpfs_is_mapped
 def test_idmap_by_the_maps_of_the_container(box: Box, tree: Path) -> None:
     """M12 N06: in a user namespace, files of host ids appear as their own."""
     box.userns()
@@ -130,6 +137,7 @@ def test_idmap_in_a_joined_user_namespace(boxes: Any) -> None:
     assert owners(second, "/m/file") == ["0:0"]
 
 
+@tmpfs_is_mapped
 def test_idmap_of_a_new_file_system(box: Box) -> None:
     """M12: not only binds; what 7 makes is 0's in the file system."""
     entry = {"destination": "/m", "type": "tmpfs", "source": "tmpfs", "options": ["idmap", "mode=1777"]}
@@ -137,12 +145,20 @@ def test_idmap_of_a_new_file_system(box: Box) -> None:
     assert owners(box, "/m") == ["7:7"]
 
 
-def test_idmap_of_what_cannot_be_mapped(box: Box) -> None:
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"type": "bind", "source": "/proc/sys", "options": ["rbind", "idmap"]},
+        {"type": "mqueue", "source": "mqueue", "options": ["idmap"]},
+    ],
+    ids=["bind", "new"],
+)
+def test_idmap_of_what_cannot_be_mapped(box: Box, entry: dict[str, Any]) -> None:
     """M12 L06: the kernel's no, in words."""
-    idmapped(box, Path("/proc/sys"), "idmap", **mapping(7))
+    box.config["mounts"].append({"destination": "/m", **entry, **mapping(7)})
     result = box.create(check=False)
     assert result.code == 1
-    assert "/proc/sys" in result.error
+    assert entry["source"] in result.error
     assert "cannot be mapped" in result.error
     assert box.entries() == set()
 
@@ -155,6 +171,7 @@ def test_idmap_without_maps(box: Box, tree: Path) -> None:
     assert "mappings" in result.error
 
 
+@tmpfs_is_mapped
 def test_x_mount_idmap(box: Box, tree: Path) -> None:
     """M16 M12: mount(8)'s way to say it."""
     box.mount("/m", "bind", tree, "bind", "X-mount.idmap=u:0:5:1 g:0:6:1")
@@ -239,8 +256,11 @@ def links(box: Box) -> Path:
     return directory
 
 
-def test_source_not_followed(box: Box, links: Path) -> None:
+@pytest.mark.parametrize("user", [False, True])
+def test_source_not_followed(box: Box, links: Path, user: bool) -> None:
     """src-nofollow: the link itself is bound, onto a link that is not followed either."""
+    if user:
+        box.userns()
     os.symlink("/etc/passwd", box.rootfs / "there")
     box.bind("/there", links / "link", "src-nofollow", "dest-nofollow")
     assert box.sh("readlink /there") == "file\n"

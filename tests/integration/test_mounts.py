@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +15,7 @@ from tests.integration.harness import (
     MS_REC,
     MS_SHARED,
     Box,
+    kernel_version,
     mount,
     mounts,
     pyoci_only,
@@ -336,6 +338,39 @@ def test_mounts_of_the_container_propagate(box: Box, shared: Path) -> None:
     until((shared / "sub/inner").exists, "the mount of the container")
 
 
+@pyoci_only("1.1 shares them, if not asked for less")
+@pytest.mark.parametrize("option", ["rbind", "slave", "rshared"])
+def test_mounts_of_a_user_namespace_stay_there(box: Box, shared: Path, option: str) -> None:
+    """M08: the source is opened on the host, and the copy is still no peer of what was copied."""
+    mount("tmpfs", shared / "sub", "tmpfs")
+    for place in (box.rootfs / "v", shared / "made", shared / "sub/made"):
+        place.mkdir()
+    box.userns()
+    box.caps("CAP_SYS_ADMIN")
+    box.mount("/v", "bind", shared, "rbind", option)
+    box.script("mount -t tmpfs none /v/made && mount -t tmpfs none /v/sub/made && echo mounted; sleep 100")
+    before = mounts()
+    box.up()
+    until(lambda: box.logs() == "mounted\n", "the mounts of the container")
+    assert mounts() == before
+
+
+@pyoci_only("has no such verb")
+@pytest.mark.parametrize("option", ["rbind", "rshared"])
+def test_mounts_in_what_was_added_stay_there(box: Box, shared: Path, option: str) -> None:
+    """M08: what `mounts add` copies out of the host's mount namespace is no peer of it either."""
+    (box.rootfs / "v").mkdir()
+    box.caps("CAP_SYS_ADMIN")
+    box.up()
+    file = box.bundle / "mounts.json"
+    entry = {"destination": "/v", "type": "bind", "source": str(shared), "options": ["rbind", option]}
+    file.write_text(json.dumps([entry]))
+    before = mounts()
+    box.rt("mounts", "add", box.id, str(file))
+    assert box.exec("sh", "-c", "mount -t tmpfs none /v/sub && grep -c ' /v/sub ' /proc/mounts").out == "1\n"
+    assert mounts() == before
+
+
 def test_mand(box: Box) -> None:
     """M13: mand is a flag, whether the kernel still has it or not."""
     box.mount("/m", "tmpfs", "tmpfs", "mand", "nomand")
@@ -366,7 +401,7 @@ def test_tmpcopyup_of_nothing(box: Box) -> None:
 @pytest.mark.parametrize("count", [2, 40])
 def test_overlay_with_long_paths(box: Box, volume: Path, count: int) -> None:
     """fsconfig(2) takes no string over 255 bytes; podman's image mounts have longer ones. A colon is escaped."""
-    if count > 12 and tuple(int(part) for part in os.uname().release.split(".")[:2]) < (6, 5):
+    if count > 12 and kernel_version() < (6, 5):
         pytest.skip("more layers take lowerdir+ of Linux 6.5")
     top = volume / ("long" * 40)
     names = ["a:b", *(f"layer{number}" for number in range(1, count))]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Box, pyoci_only
+from tests.integration.harness import Box, pyoci_only, wait_for
 
 MIB = 1 << 20
 V1 = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists() or not Path("/sys/fs/cgroup/cgroup.procs").exists()
@@ -118,6 +118,67 @@ def test_devices_are_replaced(box: Box) -> None:
     send(box, {"devices": [{"allow": False, "access": "rwm"}]})
     assert box.exec("sh", "-c", "exec 3>/dev/kmsg", check=False).code != 0
     assert box.exec("sh", "-c", "exec 3>/dev/null && exec 3</dev/zero").code == 0
+
+
+KMSG = {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "rwm"}
+v1_only = pytest.mark.skipif(not V1, reason="cgroup v2 has another form of device rules")
+
+
+@v1_only
+@pytest.mark.parametrize("more", [[], [KMSG], [{"allow": True, "access": "rwm"}]])
+def test_devices_of_a_cgroup_with_others_below(box: Box, more: list[dict[str, object]]) -> None:
+    """Containerd's CRI sends the whole linux.resources with each update."""
+    box.linux["resources"]["devices"] += more
+    box.up()
+    child = Path("/sys/fs/cgroup/devices", box.id, "child")
+    child.mkdir()
+    try:
+        send(box, {"memory": {"limit": 64 * MIB}, "devices": box.linux["resources"]["devices"]})
+    finally:
+        child.rmdir()
+    assert value(box, "limit") == str(64 * MIB)
+
+
+@v1_only
+@pyoci_only("takes no notice of devices")
+def test_other_devices_for_a_cgroup_with_others_below(box: Box) -> None:
+    box.linux["resources"]["devices"].append(KMSG)
+    box.up()
+    rules = Path("/sys/fs/cgroup/devices", box.id, "devices.list")
+    before = sorted(rules.read_text().splitlines())
+    child = rules.with_name("child")
+    child.mkdir()
+    wanted = [{"allow": False, "access": "rwm"}, KMSG | {"minor": 12}]
+    try:
+        assert "cpuset.cpus" in send(box, {"devices": wanted, "cpu": {"cpus": "4000"}}, check=False)
+        assert sorted(rules.read_text().splitlines()) == before
+        send(box, {"devices": wanted})
+        after = sorted(rules.read_text().splitlines())
+        error = send(box, {"devices": [{"allow": True, "access": "rwm"}]}, check=False)
+        assert "others below" in error
+        assert "/devices" in error
+    finally:
+        child.rmdir()
+    assert after == sorted({*before, "c 1:12 rwm"} - {"c 1:11 rwm"})
+    assert sorted(rules.read_text().splitlines()) == after
+
+
+@v1_only
+@pyoci_only("takes no notice of devices")
+def test_what_stays_allowed_is_so_all_the_time(box: Box) -> None:
+    box.linux["devices"] = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}]
+    both = [{"allow": False, "access": "rwm"}, KMSG]
+    box.linux["resources"]["devices"] = both
+    loop = "while [ ! -e /tmp/end ]; do : 3>>/dev/kmsg 4</dev/zero || echo denied; done; echo ended"
+    box.args("sh", "-c", loop)
+    box.create()
+    pid = box.pid
+    box.start()
+    for minor in range(12, 42):
+        send(box, {"devices": [*both, KMSG | {"minor": minor}]})
+    (box.rootfs / "tmp/end").touch()
+    wait_for(pid)
+    assert box.logs() == "ended\n", box.stderr.read_text()
 
 
 @pyoci_only("1.1 does not know it")

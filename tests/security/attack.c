@@ -6,6 +6,7 @@
  *	attack overwrite SECONDS        CVE-2019-5736: write to the executable of whoever joins
  *	attack deny CALL ERRNO CMD...   execute CMD with a system call that fails
  *	attack tiocsti                  push a line into the controlling terminal
+ *	attack foreign i386|x32         sched_yield(2) as another architecture calls it (x86-64 only)
  *	attack wait                     do nothing, with as few system calls as can be
  */
 #define _GNU_SOURCE
@@ -107,6 +108,23 @@ static int excess(unsigned long long mine)
 	return line && (strtoull(line + 7, NULL, 16) & ~mine) != 0;
 }
 
+/* That of a process that ends can be opened: a program of the container's own is no prey, and a sealed one only
+ * when a byte goes into it, the one that is there. */
+static void try_executable(void)
+{
+	char link[32], target[8] = "", byte;
+	int fd = open(file("exe"), O_RDWR);
+
+	if (fd < 0)
+		return;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (readlink(link, target, 5) > 0 && strcmp(target, "/bin/") && pread(fd, &byte, 1, 0) == 1 &&
+	    pwrite(fd, &byte, 1, 0) == 1)
+		got("exe-write", fd);
+	else
+		close(fd);
+}
+
 static void try_all(pid_t pid, unsigned long long mine)
 {
 	static char block[256];
@@ -117,12 +135,15 @@ static void try_all(pid_t pid, unsigned long long mine)
 		waitpid(pid, NULL, __WALL);
 		ptrace(PTRACE_DETACH, pid, 0, 0);
 	}
-	got("exe-write", open(file("exe"), O_WRONLY));
+	try_executable();
 	got("root", open(file("root"), O_PATH));
 	got("cwd", open(file("cwd"), O_PATH));
 	if (excess(mine)) {
 		fd = open(file("mem"), O_RDWR);
-		if (fd >= 0)
+		/* nothing is mapped at 1, which is an error; 0: older kernels open the memory of the dead, which is none */
+		if (fd >= 0 && pread(fd, block, 1, 1) == 0)
+			close(fd);
+		else
 			got("mem of a process with more rights", fd);
 	}
 	fd = open(file("environ"), O_RDONLY);
@@ -218,6 +239,8 @@ static int deny(long call, int error, char **command)
 	};
 	struct sock_fprog prog = { sizeof(filter) / sizeof(filter[0]), filter };
 
+	if (geteuid() != 0)
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* without it a filter is root's alone */
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0) {
 		perror("attack: seccomp");
 		return 2;
@@ -239,6 +262,20 @@ static int push(void)
 	return 0;
 }
 
+#ifdef __x86_64__
+static int foreign(int x32)
+{
+	long result = 158;
+
+	if (x32)
+		result = syscall(0x40000000 + SYS_sched_yield);
+	else
+		__asm__ volatile("int $0x80" : "+a"(result));
+	printf("r %ld\n", result);
+	return 0;
+}
+#endif
+
 int main(int argc, char **argv)
 {
 	const char *verb = argc > 1 ? argv[1] : "";
@@ -255,6 +292,10 @@ int main(int argc, char **argv)
 		return (int)syscall(SYS_pause);
 	if (!strcmp(verb, "tiocsti"))
 		return push();
+#ifdef __x86_64__
+	if (!strcmp(verb, "foreign") && argc == 3)
+		return foreign(!strcmp(argv[2], "x32"));
+#endif
 	fprintf(stderr, "attack: what is %s?\n", verb);
 	return 2;
 }

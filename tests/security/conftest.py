@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration import harness
 from tests.integration.conftest import box, boxes, console, host, template, workshop
-from tests.integration.harness import Box
+from tests.integration.harness import Box, pyoci_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,11 +24,21 @@ if TYPE_CHECKING:
 __all__ = ["box", "boxes", "console", "host", "template", "workshop"]
 
 LONG = bool(os.environ.get("PYOCI_LONG"))
-SECONDS, LONG_SECONDS = 60, 3600
+SECONDS, LONG_SECONDS = 60 * harness.SLOWNESS, 3600
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: only with PYOCI_LONG=1 (make test-security-long)")
+# x86-64 and arm64 agree on the numbers of the newer calls
+CALLS = {
+    "openat2": 437,
+    "clone3": 435,
+    "mount_setattr": 442,
+    "move_mount": 429,
+    "open_tree": 428,
+    "fsopen": 430,
+    "close_range": 436,
+    "pidfd_open": 434,
+    "statx": {"x86_64": 332, "aarch64": 291}[os.uname().machine],
+    "seccomp": {"x86_64": 317, "aarch64": 277}[os.uname().machine],
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,6 +76,9 @@ def limit() -> Iterator[None]:
 def attack(workshop: Path) -> Path:
     """The attacker's program, static."""
     binary = workshop / "attack"
+    if made := os.environ.get("ATTACK"):  # there is no compiler in the virtual machine
+        shutil.copy(made, binary)
+        return binary
     source = Path(__file__).with_name("attack.c")
     subprocess.run(["cc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", binary, source], check=True)
     return binary
@@ -74,6 +89,70 @@ def armed(box: Box, attack: Path) -> Box:
     """A box with the attacker's program in /bin."""
     os.link(attack, box.rootfs / "bin/attack")
     return box
+
+
+@pytest.fixture
+def degrade(attack: Path) -> Iterator[Callable[[str, str], None]]:
+    """Let the runtime run on a kernel that answers a call with an error."""
+    whole = list(harness.RUNTIME)
+
+    def apply(call: str, error: str) -> None:
+        number = getattr(errno, error)
+        harness.RUNTIME[:] = [str(attack), "deny", str(CALLS[call]), str(number), *whole]
+
+    yield apply
+    harness.RUNTIME[:] = whole
+
+
+NEEDS_OPENAT2 = pyoci_only("does not start without openat2(2)")
+
+
+@pytest.fixture(
+    params=[
+        "openat2",
+        pytest.param("ENOSYS", marks=NEEDS_OPENAT2),
+        pytest.param("EPERM", marks=[NEEDS_OPENAT2, pytest.mark.long]),
+    ]
+)
+def lookup(request: pytest.FixtureRequest, degrade: Callable[[str, str], None]) -> str:
+    """How paths are looked up: by openat2(2), or by what serves where that is refused, which has to be as safe."""
+    if request.param != "openat2":
+        degrade("openat2", request.param)
+    return str(request.param)
+
+
+NUMBERS = range(3, 24)  # of descriptors that the runtime may have had
+
+
+@pytest.fixture
+def leaks() -> Iterator[list[int]]:
+    """Directories of the host, at low and high numbers."""
+    fds = [os.open(place, os.O_RDONLY | os.O_DIRECTORY) for place in ("/", "/etc", "/proc", "/sys/fs/cgroup")]
+    high = 1001
+    os.dup2(fds[0], high)
+    yield [*fds, high]
+    for fd in (*fds, high):
+        os.close(fd)
+
+
+def inside(pid: int) -> bool:
+    """Whether the working directory of a process lies in its own root, by the kernel's word."""
+    cwd = os.open(f"/proc/{pid}/cwd", os.O_PATH)
+    root = os.stat(f"/proc/{pid}/root/")
+    try:
+        for _ in range(100):
+            here = os.fstat(cwd)
+            if (here.st_dev, here.st_ino) == (root.st_dev, root.st_ino):
+                return True
+            up = os.open("..", os.O_PATH, dir_fd=cwd)
+            os.close(cwd)
+            cwd = up
+            above = os.fstat(cwd)
+            if (above.st_dev, above.st_ino) == (here.st_dev, here.st_ino):
+                return False
+    finally:
+        os.close(cwd)
+    return False
 
 
 def tree(directory: Path) -> dict[str, tuple[int, int, str]]:
@@ -100,6 +179,13 @@ def names(directory: str) -> dict[str, tuple[int, int]]:
             continue
         found[name] = (stat.S_IFMT(status.st_mode), status.st_rdev)
     return found
+
+
+def left(box: Box) -> list[str]:
+    """What there is of the container on the host."""
+    processes = [f"process {pid} {name}" for pid, name in harness.children().items()]
+    mounts = [mount for mount in harness.mounts() if box.id in mount]
+    return [*box.entries(), *harness.cgroups(box.id), *processes, *mounts]
 
 
 class Outside:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import Box, Terminal, pyoci_only, status_field, wait_for
+from tests.integration.harness import TIMEOUT, Box, Terminal, libc, pyoci_only, status_field, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 KILL, CHOWN, NET_RAW = 1 << 5, 1 << 0, 1 << 13
 
 CAPS = "+kill,+chown,+net_raw,+sys_ptrace,+dac_override,+setuid"
-# a caller who has capabilities to inherit, groups, an open umask, and signals ignored and blocked
+# a caller who has capabilities to inherit, groups, an open umask, and signals ignored (and blocked: see status)
 GENEROUS = ["setpriv", "--inh-caps", CAPS, "--ambient-caps", CAPS, "--groups", "7,8,9", "sh", "-c",
             'trap "" PIPE HUP USR1 XFSZ; umask 0; exec "$@"', "sh"]  # fmt: skip
 
@@ -33,7 +34,14 @@ def status(box: Box, verb: str, *options: str, caller: Sequence[str] = GENEROUS)
     else:
         box.up()
         command = box.argv("exec", *options, box.id, *argv)
-    done = subprocess.run([*caller, *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        [*caller, *command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()),
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -63,13 +71,20 @@ def test_capabilities_of_a_user_by_ambient(box: Box) -> None:
     assert set(sets(status(box, "run")).values()) == {KILL}
 
 
-@pyoci_only("1.1 adds it to the inheritable set")
-def test_exec_cap_adds_one(box: Box) -> None:
-    """CVE-2022-29162: `exec --cap`."""
+@pyoci_only("1.1 adds it to the ambient set, where the inheritable set lets it")
+@pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.parametrize("inheritable", [0, NET_RAW])
+def test_exec_cap_adds_one(box: Box, uid: int, inheritable: int) -> None:
+    """CVE-2022-29162: `exec --cap` adds to three sets, and to the ambient one not even what the config lets inherit."""
     box.caps("CAP_KILL")
-    found = sets(status(box, "exec", "--cap", "CAP_NET_RAW"))
-    assert found["CapInh"] == 0
-    assert found["CapEff"] == KILL | NET_RAW
+    if inheritable:
+        box.process["capabilities"] |= {"bounding": ["CAP_KILL", "CAP_NET_RAW"], "inheritable": ["CAP_NET_RAW"]}
+    box.process["user"] = {"uid": uid, "gid": uid}
+    have = KILL | NET_RAW
+    expected = {"CapInh": inheritable, "CapPrm": have, "CapEff": have, "CapBnd": have, "CapAmb": 0}
+    if uid:
+        expected |= {"CapPrm": 0, "CapEff": 0}
+    assert sets(status(box, "exec", "--cap", "CAP_NET_RAW")) == expected
 
 
 @pytest.mark.parametrize("verb", ["run", "exec"])
@@ -100,10 +115,34 @@ def test_no_new_privileges(box: Box, verb: str, wanted: bool) -> None:
     assert status_field(text, "Seccomp") == "2"
 
 
-def test_keyring(box: Box) -> None:
-    """The session keyring is the container's own."""
-    shown = box.output("probe", "keyring")
-    assert f"_ses.{box.id}" in shown
+SYS_ADD_KEY, SYS_KEYCTL = (248, 250) if platform.machine() == "x86_64" else (217, 219)
+KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_UNLINK, KEYCTL_READ = 1, 9, 11
+SESSION = -3
+
+
+@pytest.fixture
+def key() -> Iterator[int]:
+    """A key of 6 bytes in the session keyring of the caller, for whoever has that keyring."""
+    libc.syscall(SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, None)
+    made = libc.syscall(SYS_ADD_KEY, b"user", b"pyoci-test", b"secret", 6, SESSION)
+    assert made > 0
+    yield made
+    libc.syscall(SYS_KEYCTL, KEYCTL_UNLINK, made, SESSION)
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+@pytest.mark.parametrize(("options", "found"), [([], "EACCES"), (["--no-new-keyring"], "ok 6")])
+def test_keyring(box: Box, key: int, verb: str, options: list[str], found: str) -> None:
+    """The session keyring is the container's own, unless the caller's is asked for: then his keys are there."""
+    argv = ["sh", "-c", f"probe keyring; probe syscall {SYS_KEYCTL} {KEYCTL_READ} {key} 0 0"]
+    if verb == "run":
+        box.args(*argv)
+        keyring, read = box.run(*options).out.splitlines()
+    else:
+        box.up(*options)
+        keyring, read = box.exec(*argv).out.splitlines()
+    assert read == found
+    assert (f"_ses.{box.id}" in keyring) == (not options)
 
 
 @pytest.mark.parametrize("verb", ["run", "exec"])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import resource
+import sys
 from typing import Any
 
 import pytest
@@ -37,6 +40,50 @@ def test_there_is_room_and_it_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     _, data = kernel.seen[0]
     assert data[: len(head)] == head
     assert not data[len(head) : PAST].strip(b"\0")
+
+
+class OldKernel:
+    """In place of the C library and of the module resource: programs count as locked memory (before Linux 5.11)."""
+
+    RLIMIT_MEMLOCK, RLIM_INFINITY = resource.RLIMIT_MEMLOCK, resource.RLIM_INFINITY
+
+    def __init__(self, needed: int, privileged: bool) -> None:
+        self.needed = needed
+        self.privileged = privileged
+        self.limits = (4096, 8192)
+
+    def syscall(self, *_: Any) -> int:
+        if self.limits[0] not in (self.RLIM_INFINITY, *range(self.needed, 1 << 20)):
+            ctypes.set_errno(errno.EPERM)
+            return -1
+        return 7
+
+    def getrlimit(self, which: int) -> tuple[int, int]:
+        assert which == self.RLIMIT_MEMLOCK
+        return self.limits
+
+    def setrlimit(self, which: int, limits: tuple[int, int]) -> None:
+        assert which == self.RLIMIT_MEMLOCK
+        if limits[1] == self.RLIM_INFINITY and not self.privileged:
+            raise ValueError("not allowed to raise maximum limit")
+        self.limits = limits
+
+
+@pytest.mark.parametrize(
+    ("needed", "privileged", "loaded"),
+    [(4096, False, True), (8192, False, True), (8193, False, False), (8193, True, True)],
+)
+def test_limit_of_locked_memory(monkeypatch: pytest.MonkeyPatch, needed: int, privileged: bool, loaded: bool) -> None:
+    """It is raised as far as may be while the program is loaded, and put back."""
+    old = OldKernel(needed, privileged)
+    monkeypatch.setattr(bpf.ctypes, "CDLL", lambda *_, **__: old)
+    monkeypatch.setitem(sys.modules, "resource", old)
+    if loaded:
+        assert bpf._load(b"") == 7
+    else:
+        with pytest.raises(PermissionError):
+            bpf._load(b"")
+    assert old.limits == (4096, 8192)
 
 
 @pytest.mark.skipif(os.path.ismount("/sys/fs/cgroup/devices"), reason="device programs are of cgroup v2 only")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -13,43 +14,19 @@ import pytest
 
 from tests.integration import harness
 from tests.integration.harness import Box, fd_numbers, pyoci_only
+from tests.security.conftest import CALLS, left, rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.security.conftest import Outside
 
 pytestmark = pyoci_only("Go's runtime does not start without them")
 
-# x86-64 and arm64 agree on the numbers of the newer calls
-CALLS = {
-    "openat2": 437,
-    "clone3": 435,
-    "mount_setattr": 442,
-    "move_mount": 429,
-    "open_tree": 428,
-    "fsopen": 430,
-    "close_range": 436,
-    "pidfd_open": 434,
-    "seccomp": {"x86_64": 317, "aarch64": 277}[os.uname().machine],
-}
 WORKS = {(call, error) for call in ("openat2", "close_range") for error in ("ENOSYS", "EPERM")} | {("clone3", "ENOSYS")}
 WORDS = {"clone3": "clone3(2)", "pidfd_open": "pidfd_open"}  # else the call's name with its section
 LACKS = "the kernel lacks {}(2), which pyoci needs: Linux 5.12 or later"
-
-
-@pytest.fixture
-def degrade(attack: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
-    """Let the runtime run on a kernel that answers a call with an error."""
-    whole = list(harness.RUNTIME)
-
-    def apply(call: str, error: str) -> None:
-        number = getattr(errno, error)
-        harness.RUNTIME[:] = [str(attack), "deny", str(CALLS[call]), str(number), *whole]
-
-    yield apply
-    harness.RUNTIME[:] = whole
 
 
 def full(box: Box) -> None:
@@ -131,7 +108,18 @@ def test_paths_without_openat2(
     degrade("openat2", error)
     result = box.run(check=False)
     assert "secret" not in result.out
-    assert result.code == 0, result.err
+    assert result.code == (place == "device"), result.err
+
+
+def test_a_hook_that_cannot_be_started(box: Box, degrade: Callable[[str, str], None]) -> None:
+    """The container is deleted all the same, and why the hook was not run is said in one line."""
+    box.hook("poststop", "/bin/true")
+    box.create()
+    degrade("clone3", "EPERM")
+    (line,) = box.delete("--force").err.splitlines()
+    assert "poststop hook 0" in line
+    assert "clone3(2)" in line
+    assert box.entries() == set()
 
 
 # -- hosts ----------------------------------------------------------------------------------
@@ -192,6 +180,73 @@ def test_no_processes(box: Box) -> None:
     assert done.returncode == 1
     assert "resource temporarily unavailable" in done.stderr
     assert box.entries() == set()
+
+
+@pytest.mark.parametrize("asks", ["nothing", "oomScoreAdj", "user namespace", "sysctl"])
+def test_read_only_proc(box: Box, asks: str) -> None:
+    """The host's /proc cannot be written to: only what has to be written there fails."""
+    if asks == "oomScoreAdj":
+        box.process["oomScoreAdj"] = 10
+    elif asks == "user namespace":
+        box.userns()
+    elif asks == "sysctl":
+        box.linux["sysctl"] = {"kernel.shmmax": "12345"}
+    box.args("echo", "ran")
+    box.write()
+    script = 'mount -o remount,bind,ro /proc; exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", *box.argv("run", "--bundle", str(box.bundle), box.id)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=harness.TIMEOUT)
+    assert left(box) == []
+    if asks == "nothing":
+        assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
+    else:
+        (line,) = done.stderr.splitlines()
+        assert "read-only file system" in line
+
+
+@pytest.mark.parametrize("megabytes", [4, 12, 16, 31, 32])
+def test_little_address_space(box: Box, megabytes: int) -> None:
+    """Of the runtime and of nsexec: enough, or one error and no interpreter that goes round in its own."""
+    box.args("echo", "ran")
+    box.write()
+    script = f'ulimit -v {megabytes << 10}; exec "$@"'
+    command = ["sh", "-c", script, "sh", *box.argv("run", "--bundle", str(box.bundle), box.id)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=harness.TIMEOUT)
+    assert left(box) == []
+    if megabytes >= 32:
+        assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
+    else:
+        (line,) = done.stderr.splitlines()
+        assert "ulimit -v" in line
+
+
+def test_little_memory(box: Box) -> None:
+    """The cgroup of the caller has little, and the kernel kills: whom, it chooses."""
+    directory = f"/sys/fs/cgroup/memory/{box.id}-caller"
+    if not os.path.isdir("/sys/fs/cgroup/memory"):
+        pytest.skip("needs a v1 memory hierarchy")
+    os.mkdir(directory)
+    box.args("echo", "ran")
+    box.write()
+    script = f'echo $$ > {directory}/cgroup.procs; exec "$@"'
+    command = ["sh", "-c", script, "sh", *box.argv("run", "--bundle", str(box.bundle), box.id)]
+    codes = set()
+    for kilobytes in range(2048, 12 << 10, rounds(1024, 64)):
+        with open(f"{directory}/memory.limit_in_bytes", "w", encoding="ascii") as file:
+            file.write(str(kilobytes << 10))
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=harness.TIMEOUT
+        )
+        codes.add(done.returncode)
+        if done.returncode == -signal.SIGKILL:  # the runtime itself
+            harness.children()
+            box.delete("--force")
+        elif done.returncode:
+            assert len(done.stderr.splitlines()) == 1, done.stderr
+        harness.until(lambda: left(box) == [directory], f"{kilobytes}: nothing left: {left(box)}")
+    assert {0, -signal.SIGKILL} <= codes
+    harness.until(lambda: not open_procs(directory), "end of the caller")
+    os.rmdir(directory)
 
 
 def open_procs(directory: str) -> str:

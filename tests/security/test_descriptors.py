@@ -8,39 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.harness import Box, fd_numbers, pyoci_only
-
-NUMBERS = range(3, 24)
-
-
-@pytest.fixture
-def leaks() -> list[int]:
-    """Directories of the host, at low and high numbers."""
-    fds = [os.open(place, os.O_RDONLY | os.O_DIRECTORY) for place in ("/", "/etc", "/proc", "/sys/fs/cgroup")]
-    high = 1001
-    os.dup2(fds[0], high)
-    yield [*fds, high]
-    for fd in (*fds, high):
-        os.close(fd)
-
-
-def inside(box: Box, pid: int) -> bool:
-    """Whether the working directory of a process lies in its own root, by the kernel's word."""
-    cwd = os.open(f"/proc/{pid}/cwd", os.O_PATH)
-    root = os.stat(f"/proc/{pid}/root/")
-    try:
-        for _ in range(100):
-            here = os.fstat(cwd)
-            if (here.st_dev, here.st_ino) == (root.st_dev, root.st_ino):
-                return True
-            up = os.open("..", os.O_PATH, dir_fd=cwd)
-            os.close(cwd)
-            cwd = up
-            above = os.fstat(cwd)
-            if (above.st_dev, above.st_ino) == (here.st_dev, here.st_ino):
-                return False
-    finally:
-        os.close(cwd)
-    return False
+from tests.security.conftest import NUMBERS, inside
 
 
 @pytest.mark.parametrize("how", ["create", "exec"])
@@ -68,21 +36,44 @@ def test_cwd_of_create(box: Box, leaks: list[int], base: str) -> None:
     for number in NUMBERS:
         box.process["cwd"] = base.format(number)
         if box.create(check=False, pass_fds=leaks).code == 0:
-            assert inside(box, box.pid), base.format(number)
+            assert inside(box.pid), base.format(number)
             box.delete("--force")
     assert box.entries() == set()
 
 
 @pytest.mark.parametrize("base", ["/proc/self/fd/{}", "/proc/self/fd/{}/.."])
 def test_cwd_of_exec(box: Box, leaks: list[int], base: str) -> None:
-    """CVE-2024-21626: `exec --cwd`."""
+    """CVE-2024-21626: `exec --cwd`, in the host's pid namespace: in one of its own whoever enters has no /proc/self."""
+    box.no_namespace("pid")
     box.up()
     pid_file = box.bundle / "pid"
     for number in NUMBERS:
         options = ("--detach", "--pid-file", str(pid_file), "--cwd", base.format(number))
         result = box.rt("exec", *options, box.id, "sleep", "50", check=False, pass_fds=leaks, stdout=None, stderr=None)
         if result.code == 0:
-            assert inside(box, int(pid_file.read_text())), base.format(number)
+            assert inside(int(pid_file.read_text())), base.format(number)
+
+
+@pyoci_only("gives every standard stream of a detached container to its user")
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_files_of_the_caller_stay_the_callers(box: Box, verb: str) -> None:
+    """Standard streams that are files: whoever owned one could open it for writing, though it came for reading."""
+    script = "cat; echo changed > /proc/self/fd/0; chmod 666 /proc/self/fd/0; echo end"
+    file = box.bundle / "of the host"
+    file.write_text("as it was\n")
+    file.chmod(0o644)
+    before = file.stat()
+    box.process["user"] = {"uid": 1000, "gid": 1000}
+    with file.open() as stdin:
+        if verb == "run":
+            box.script(script)
+            shown = box.run(stdin=stdin).out
+        else:
+            box.up()
+            shown = box.exec("sh", "-c", script, stdin=stdin).out
+    assert shown == "as it was\nend\n"
+    after = file.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode, after.st_size) == (0, 0, before.st_mode, before.st_size)
 
 
 @pyoci_only("runc's init keeps pipes and its log")

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ OTHERS = [name for name in ("runc", "crun") if shutil.which(name)]
 # crun takes no host with both versions of cgroups, as some of those are that run this: it sees the first only
 HYBRID = Path("/sys/fs/cgroup/unified").exists()
 ONE_VERSION = ["unshare", "--mount", "sh", "-c", 'umount /sys/fs/cgroup/unified; exec "$@"', "sh"]
+CALLER: list[str] = []  # what calls the runtimes
 DOCUMENT = PROJECT / "docs/DIFFERENCES.md"
 
 # What the container tells of itself: one "name: value" a line.
@@ -40,6 +42,7 @@ echo ignored: $(printf %x $(( 0x$ignored & ~0x180000000 )))
 echo cwd: $(pwd)
 echo hostname: $(hostname)
 echo oom: $(cat /proc/self/oom_score_adj)
+echo coredump: $(cat /proc/self/coredump_filter)
 echo fds: $(probe fds | cut -d' ' -f1)
 for r in n c f s u; do echo limit-$r: $(ulimit -S$r) $(ulimit -H$r); done
 env | sort | sed 's/^/env: /'
@@ -141,11 +144,11 @@ def tell(box: Box, command: list[str], config: dict[str, Any]) -> dict[str, Any]
     """{"verdict": 0 or 1, and what the container told}."""
     (box.bundle / "config.json").write_text(json.dumps(config))
     state = str(box.directory / f"state-{Path(command[-1]).name}")
-    argv = [*command, "--root", state]
+    argv = [*CALLER, *command, "--root", state]
+    # stdin: no /dev/null, since crun gives the host's to the user of a container
     done = subprocess.run(
-        [*argv, "run", "--bundle", str(box.bundle), box.id],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT,
-    )  # fmt: skip
+        [*argv, "run", "--bundle", str(box.bundle), box.id], input="", capture_output=True, text=True, timeout=TIMEOUT
+    )
     subprocess.run([*argv, "delete", "--force", box.id], capture_output=True, timeout=TIMEOUT)
     if command == RUNTIME:
         assert not cgroups(box.id)
@@ -219,6 +222,24 @@ def test_one_change(box: Box, base: dict[str, Any], change: Change) -> None:
     config = copy.deepcopy(base)
     apply(config, change)
     assert not unexplained(box, config, [change])
+
+
+# a umask, limits, values of /proc/self and ignored signals that are not the usual
+ANOTHER = """umask 037; trap "" HUP USR1; echo 77 > /proc/self/oom_score_adj; echo 7 > /proc/self/coredump_filter
+ulimit -Sn 100; ulimit -Hn 200; ulimit -Sc 7; ulimit -Hc 9; ulimit -Ss 4096; ulimit -Hs 8192; ulimit -f 1000000
+exec "$@" """
+
+
+@pytest.mark.skipif(not OTHERS, reason="neither runc nor crun is here")
+def test_another_caller(box: Box, base: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the config does not name is the caller's, or nobody's: with all of them the same, or documented."""
+    monkeypatch.setattr(f"{__name__}.CALLER", ["sh", "-c", ANOTHER, "sh"])
+    del base["process"]["rlimits"]
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGTTOU])
+    try:
+        assert not unexplained(box, base, [("caller", "another")])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @pytest.mark.long

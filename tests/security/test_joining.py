@@ -13,7 +13,7 @@ import pytest
 
 from pyoci import linux
 from pyoci.host import nsexec
-from tests.integration.harness import Box, children, pyoci_only, until
+from tests.integration.harness import Box, children, pyoci_only, status_field, until
 from tests.security.conftest import rounds
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RIGHTS = "SYS_PTRACE DAC_OVERRIDE DAC_READ_SEARCH SYS_ADMIN SETUID SETGID KILL MKNOD"
 ALL = [f"CAP_{name}" for name in RIGHTS.split()]
 LINE = re.compile(r"(\d+) (.*?)(?: dev=(\d+) ino=(\d+) mode=(\d+) (.*))?$")
+WATCH = 100  # seconds at most
 HARMLESS = ("pipe:", "socket:", "/dev/null", "anon_inode:", "/memfd:nsexec")
 
 
@@ -29,7 +30,7 @@ def watch(box: Box, *caps: str) -> None:
     """Start the watcher, which may trace whatever it sees."""
     box.caps(*caps)
     box.process["noNewPrivileges"] = False
-    box.args("attack", "poll", "50")
+    box.args("attack", "poll", str(WATCH))
     box.up()
     until(lambda: "polling" in box.logs(), "the watcher", 20)
 
@@ -64,11 +65,15 @@ def breaches(box: Box, foreign: set[tuple[int, int]]) -> tuple[list[str], int]:
 
 def exec_under_watch(box: Box, least: int, seen: int) -> None:
     """So many execs; more of them while the watcher, who may get no processor, has seen fewer than that."""
-    for turn in range(400):
-        pids = {match[1] for match in map(LINE.match, box.logs().splitlines()) if match}
-        if turn >= least and len(pids) >= seen:
-            return
+    done = 0
+
+    def enough() -> bool:
+        nonlocal done
         box.exec("true")
+        done += 1
+        return done >= least and len({match[1] for match in map(LINE.match, box.logs().splitlines()) if match}) >= seen
+
+    until(enough, f"{seen} processes that the watcher has seen", WATCH)
 
 
 def host_places() -> set[tuple[int, int]]:
@@ -152,6 +157,23 @@ def test_the_binary_stays_what_it_is(armed: Box) -> None:
     assert held
     assert [hashlib.sha256(file.read_bytes()).hexdigest() for file in files] == before
     assert "written" not in armed.logs()  # opened, yes: the copy is sealed
+
+
+def test_groups_in_a_user_namespace_of_init(box: Box) -> None:
+    """init has made one in which setgroups(2) is denied: the caller's groups do not come along."""
+    box.process["user"] = {"uid": 1000, "gid": 1000}
+    box.args("unshare", "--user", "--map-root-user", "sleep", "100")
+    box.up()
+    until(lambda: os.readlink(f"/proc/{box.pid}/ns/user") != os.readlink("/proc/self/ns/user"), "unshare")
+    until(lambda: Path(f"/proc/{box.pid}/comm").read_text() == "sleep\n", "its program")
+    assert Path(f"/proc/{box.pid}/setgroups").read_text() == "deny\n"
+    own = os.getgroups()
+    os.setgroups([6, 7])
+    try:
+        shown = box.rt("exec", "-u", "0:0", box.id, "cat", "/proc/self/status").out
+    finally:
+        os.setgroups(own)
+    assert status_field(shown, "Groups") == ""
 
 
 @pytest.mark.parametrize("entrypoint", ["init", "exec"])

@@ -57,6 +57,20 @@ def one_error(box: Box, err: str) -> None:
     assert box.entries() == set()
 
 
+def test_in_the_place_of_the_pid_file(box: Box) -> None:
+    """Its directory is somebody else's, who has a fifo for each name that it is first written under."""
+    directory = box.bundle / "pids"
+    directory.mkdir()
+    last = int(Path("/proc/sys/kernel/ns_last_pid").read_text())
+    names = [f".pid.{number}" for number in range(last, last + 2000)]
+    for name in ("pid", *names):
+        put(directory / name, "fifo")
+    box.create("--pid-file", str(directory / "pid"))
+    assert int((directory / "pid").read_text()) == box.pid
+    assert len(names) - 1 == sum(name in names for name in os.listdir(directory))
+    box.delete("--force")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_the_place_of_a_directory(boxes: Callable[[], Box], outside: Outside, kind: str) -> None:
     """Kernel file systems, other mounts, and the working directory are not put on them."""

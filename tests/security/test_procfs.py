@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tests.security.conftest import Outside
 
+pytestmark = pytest.mark.usefixtures("lookup")
+
 
 @pytest.fixture
 def fake(box: Box) -> Path:

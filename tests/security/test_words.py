@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyoci import errors, spec
+from pyoci import container_exec, errors, json, spec
+from pyoci.cli import exec as cli_exec
 from pyoci.plan import cgroup, sysctl
 from tests import golden
 from tests.integration.harness import default_config
@@ -76,6 +77,110 @@ def test_cgroup_paths(path: str, v2: bool) -> None:
         assert ".." not in directory.split("/")
         assert "\n" not in directory
         assert "\0" not in directory
+
+
+CGROUP_WORDS = st.one_of(
+    st.tuples(st.sampled_from(["", "cpu", "memory", "cpu,memory", "cpu,", "nope", "a:b"]), WORDS).map(":".join), WORDS
+)
+
+
+@pytest.mark.parametrize("names", [("cpu", "memory"), ("",)])
+@given(given_words=st.lists(CGROUP_WORDS, min_size=1, max_size=3))
+def test_exec_cgroup(names: tuple[str, ...], given_words: list[str]) -> None:
+    """exec --cgroup: below the container's cgroup of that controller; the others are the container's own."""
+    record = {"dirs": {name: f"/sys/fs/cgroup/{name}/box" for name in names}}
+    try:
+        wanted = cli_exec.cgroups(given_words)
+        below = container_exec.cgroup_below(record, wanted)
+    except errors.UsageError:
+        return
+    assert wanted
+    for name, directory in below["dirs"].items():
+        own = record["dirs"][name]
+        assert (directory + "/").startswith(own + "/")
+        assert ".." not in directory.split("/")
+        assert directory.isprintable()
+        assert directory == own or name in wanted or "" in wanted
+
+
+# What becomes a path, an option, a name, a line or a field of a file: JSON with the string at @.
+WORDS_OF_A_CONFIG = """
+/ociVersion "1.0.0@"
+/hostname "@"
+/domainname "@"
+/root/path "@"
+/process/cwd "/@"
+/process/env ["@=x"]
+/process/apparmorProfile "@"
+/process/selinuxLabel "@"
+/process/execCPUAffinity {"initial": "1@"}
+/mounts [{"destination": "/@"}]
+/mounts [{"destination": "/x", "type": "@"}]
+/mounts [{"destination": "/x", "type": "tmpfs", "source": "@"}]
+/mounts [{"destination": "/x", "type": "tmpfs", "options": ["ro", "@"]}]
+/mounts [{"destination": "/x", "type": "tmpfs", "options": ["size=1k@"]}]
+/hooks {"prestart": [{"path": "/@"}]}
+/hooks {"createContainer": [{"path": "/x", "env": ["@=x"]}]}
+/linux/namespaces [{"type": "mount"}, {"type": "uts"}, {"type": "pid", "path": "/@"}]
+/linux/cgroupsPath "/@"
+/linux/sysctl {"net.@": "1"}
+/linux/sysctl {"kernel.msgmax": "1@"}
+/linux/devices [{"type": "c", "major": 1, "minor": 3, "path": "/@"}]
+/linux/netDevices {"@": {}}
+/linux/netDevices {"eth0": {"name": "@"}}
+/linux/maskedPaths ["/@"]
+/linux/readonlyPaths ["/@"]
+/linux/mountLabel "@"
+/linux/rootfsPropagation "@"
+/linux/resources {"cpu": {"cpus": "1@"}}
+/linux/resources {"cpu": {"mems": "1@"}}
+/linux/resources {"hugepageLimits": [{"pageSize": "2MB@", "limit": 1}]}
+/linux/resources {"rdma": {"@": {"hcaHandles": 1}}}
+/linux/resources {"network": {"priorities": [{"name": "@", "priority": 1}]}}
+/linux/resources {"unified": {"memory.@": "1"}}
+/linux/resources {"devices": [{"allow": true, "access": "r@"}]}
+/linux/intelRdt {"closID": "@"}
+/linux/intelRdt {"schemata": ["@"]}
+/linux/memoryPolicy {"mode": "MPOL_BIND", "nodes": "1@"}
+/linux/seccomp {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/@"}
+"""
+# and texts that may have lines, as the kernel gives them to the program, or a file takes several
+TEXTS_OF_A_CONFIG = """
+/process/args ["@"]
+/process/env ["A=@"]
+/process/capabilities {"bounding": ["@"]}
+/annotations {"a": "@"}
+/annotations {"@": "a"}
+/hooks {"poststop": [{"path": "/x", "args": ["@"]}]}
+/hooks {"poststop": [{"path": "/x", "env": ["A=@"]}]}
+/linux/resources {"unified": {"io.max": "@"}}
+/linux/intelRdt {"l3CacheSchema": "@"}
+/linux/seccomp {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x", "listenerMetadata": "@"}
+"""
+
+
+def accepted(line: str, word: str) -> bool:
+    """Whether a config is valid with this word in it."""
+    place, _, text = line.partition(" ")
+    changed = default_config("box")
+    changed["linux"]["namespaces"] += [{"type": "network"}, {"type": "uts"}, {"type": "ipc"}]
+    changed["linux"]["namespaces"] = [*{entry["type"]: entry for entry in changed["linux"]["namespaces"]}.values()]
+    at: Any = changed
+    *way, last = place.split("/")[1:]
+    for name in way:
+        at = at[name]
+    at[last] = json.loads(text.replace("@", json.dumps(word)[1:-1]).encode())
+    return not spec.check(changed)
+
+
+@pytest.mark.parametrize("line", [*WORDS_OF_A_CONFIG.split("\n")[1:-1], *TEXTS_OF_A_CONFIG.split("\n")[1:-1]])
+def test_no_line_is_smuggled(line: str) -> None:
+    """NUL ends a string of the kernel's, a newline begins another line: refused wherever that would count."""
+    assert any(accepted(line, word) for word in ("", "x", "private"))
+    for word in ("\0", "a\0b", "\0a", "a\0"):
+        assert not accepted(line, word), word
+    for word in ("a\nb", "\na", "a\n"):
+        assert accepted(line, word) == (line in TEXTS_OF_A_CONFIG), word
 
 
 ANYTHING = st.recursive(

@@ -62,8 +62,8 @@ def one(made: plan.Plan, name: str) -> ops.Op:
 
 
 def on(made: plan.Plan, dest: str) -> list[ops.Op]:
-    """The mount, bind and remount ops of a destination, in order."""
-    found = [item for item in made.ops if item.name in ("mount", "bind", "remount")]
+    """The mount, bind, remount and seal ops of a destination, in order."""
+    found = [item for item in made.ops if item.name in ("mount", "bind", "remount", "seal")]
     return [item for item in found if item.string("dest") == dest.encode()]
 
 

@@ -116,7 +116,7 @@ def test_size_limit(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_bytes(b" ")
     os.truncate(file, bundle.MAX_SIZE + 1)
-    assert "larger than 16384 KiB" in refused(tmp_path).message
+    assert "larger than 8192 KiB" in refused(tmp_path).message
 
 
 def test_read_of_a_file_without_size() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pyoci import errors
+from pyoci.host import cgroup_make
 from pyoci.host import facts as host_facts
 from pyoci.plan import cgroup, cgroup_v2
 from pyoci.plan.facts import Facts
@@ -400,6 +401,19 @@ def test_swap_equal_to_limit_is_no_swap() -> None:
     assert values({"memory": {"limit": 100, "swap": -1}}, unified())[1] == ("memory.swap.max", "max")
 
 
+@pytest.mark.parametrize(("swap", "refused"), [(-1, False), (100, False), (101, True)])
+def test_no_swap_accounting(tmp_path: Path, swap: int, refused: bool) -> None:
+    """C05: without the file, no limit and no swap need nothing; only an amount of it cannot be had."""
+    (tmp_path / "memory.max").touch()
+    writes = cgroup_v2.settings(str(tmp_path), {"memory": {"limit": 100, "swap": swap}}, ALL_V2, "")
+    if refused:
+        with pytest.raises(errors.SetupError, match=r"set memory\.swap\.max to 1 .*no such file"):
+            cgroup_make.apply(writes)
+    else:
+        cgroup_make.apply(writes)
+    assert (tmp_path / "memory.max").read_text() == "100"
+
+
 @pytest.mark.parametrize(
     ("section", "name", "value"),
     [
@@ -463,7 +477,7 @@ MOUNTINFO = rb"""22 1 8:1 / / rw - ext4 /dev/sda1 rw
 33 30 0:29 /docker\040x /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory
 34 30 0:29 / /later rw - cgroup cgroup rw,memory
 35 30 0:31 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
-36 30 0:32 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate
+36 30 0:32 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot
 """
 OWN = b"3:memory:/docker/x\n2:cpu,cpuacct:/\n1:name=systemd:/a:b\n0::/s\n"
 
@@ -480,7 +494,7 @@ def test_hybrid_facts() -> None:
         "name=systemd": "/sys/fs/cgroup/systemd",
     }
     assert facts.cgroup_roots["memory"] == "/docker x"
-    assert facts.cgroup_unified == "/sys/fs/cgroup/unified"
+    assert (facts.cgroup_unified, facts.cgroup_options) == ("/sys/fs/cgroup/unified", "nsdelegate,memory_recursiveprot")
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyoci import container_user, errors
@@ -73,14 +75,95 @@ def test_hostile_ids(uid: str) -> None:
         Files(passwd=f"mallory:x:{uid}:0::/:\n").user(BASE, "mallory", [])
 
 
-@given(st.text(), st.text())
-def test_any_file_is_read(passwd: str, group: str) -> None:
-    """Ids in range, or an error of ours."""
+NAMES = st.sampled_from(["walnut", "a.b", "7", "\udcff"])
+GOOD = st.sampled_from(["0", "7", "007", "1000", "4294967294"])
+IDS = GOOD | st.sampled_from(["4294967295", "-1", "", " 0", "0 ", "+0", "x", "٣"])
+MEMBERS = st.lists(NAMES, max_size=3).map(",".join)
+USER = st.tuples(NAMES, st.just("x"), GOOD, GOOD, st.just(":/:/bin/sh")).map(":".join)
+GROUP_LINE = st.tuples(NAMES, st.just("x"), GOOD, MEMBERS).map(":".join)
+BROKEN = st.one_of(
+    st.tuples(NAMES, st.just("x"), IDS, IDS | MEMBERS).map(":".join),
+    st.lists(NAMES | IDS, max_size=8).map(":".join),
+    st.text(st.characters(codec="utf-8"), max_size=8),
+)
+WHO = st.one_of(NAMES, IDS.filter(bool), st.tuples(NAMES | IDS, NAMES | IDS).map(":".join))
+
+
+def files(line: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Of lines as they should be, and one that may be anything before or among them."""
+    return st.tuples(st.lists(line, max_size=3), BROKEN | line, st.lists(line, min_size=1, max_size=5)).map(
+        lambda parts: "\n".join([*parts[0], parts[1], *parts[2]])
+    )
+
+
+def by_the_book(passwd: str, group: str, who: str) -> dict[str, Any] | None:
+    """What passwd(5) and group(5) say of USER[:GROUP]; None where it must be refused."""
+    word = "([^:\n]+)"
+    name, colon, group_name = who.partition(":")
+
+    def number(text: str | None) -> int:
+        if text is None or not re.fullmatch("[0-9]{1,10}", text) or int(text) > 2**32 - 2:
+            raise ValueError
+        return int(text)
+
+    def gid(name: str) -> int:
+        if re.fullmatch("[0-9]+", name):
+            return number(name)
+        found = re.search(f"(?m)^{re.escape(name)}:[^:\n]*:([^:\n]*)(?=:|$)", group)
+        return number(found and found[1])
+
     try:
-        user = Files(passwd, group).user(BASE, "a", ["b"])
-    except errors.Error:
-        return
-    assert all(0 <= number <= container_user.MAX_ID for number in (user["uid"], user["gid"], *user["additionalGids"]))
+        result = dict(BASE)
+        if not name or (colon and not group_name):
+            raise ValueError
+        if re.fullmatch("[0-9]+", name):
+            result["uid"] = number(name)
+        else:
+            found = re.search(f"(?m)^{re.escape(name)}:[^:\n]*:([^:\n]*):([^:\n]*)(?=:|$)", passwd)
+            result["uid"], result["gid"] = number(found and found[1]), number(found and found[2])
+            lists = re.findall(f"(?m)^{word}:[^:\n]*:([^:\n]*):([^:\n]*)(?=:|$)", group)
+            mine = [number(id) for _, id, members in lists if name in members.split(",")] if not colon else []
+            result["additionalGids"] = list(dict.fromkeys(mine))
+        if colon:
+            result["gid"] = gid(group_name)
+    except ValueError:
+        return None
+    return result
+
+
+def test_any_file_is_read() -> None:
+    """The ids that the files say, or an error of ours."""
+    answers: list[bool] = []
+
+    @settings(max_examples=400)
+    @given(files(USER), files(GROUP_LINE), WHO)
+    @example("a:x:5\n", "", "a")
+    @example("", "g:x\n", "5:g")
+    def check(passwd: str, group: str, who: str) -> None:
+        wanted = by_the_book(passwd, group, who)
+        answers.append(wanted is not None and not who[0].isdigit())
+        try:
+            user = Files(passwd, group).user(BASE, who, [])
+        except errors.Error:
+            assert wanted is None
+        else:
+            assert user == wanted
+
+    check()
+    assert sum(answers) > 20, "hardly any name was found: the test proves nothing"
+
+
+@pytest.mark.parametrize("text", [":\n", "ab\n", "a:x:1:b,b\n", "a,"])
+def test_memory_of_a_large_file(text: str) -> None:
+    """Some times the file, however many lines and fields there are in it."""
+    large = text * ((1 << 20) // len(text))
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.UsageError):
+            Files(large, large).user(BASE, "nobody", [])
+        assert tracemalloc.get_traced_memory()[1] < 40 * len(large)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_process_that_has_ended() -> None:

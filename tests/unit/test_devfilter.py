@@ -6,11 +6,11 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pyoci import errors
-from pyoci.plan import devfilter, devprogram
+from pyoci.plan import devchange, devfilter, devprogram
 from pyoci.plan.devfilter import ALL, ANY, MKNOD, READ, WRITE
 
 DENY_ALL: dict[str, Any] = {"allow": False, "access": "rwm"}
@@ -138,7 +138,7 @@ def test_default_is_the_default_devices_only() -> None:
     for devices in (None, [], [DENY_ALL]):
         rules = devfilter.rules(devices)
         code = devprogram.program(rules)
-        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, 7)):
+        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, 7), (10, 200)):
             assert run(code, "c", READ | WRITE, major, minor) == v1(rules, "c", READ | WRITE, major, minor) == 1
         assert run(code, "b", READ, 8, 0) == v1(rules, "b", READ, 8, 0) == 0
         assert run(code, "c", READ, 1, 1) == 0
@@ -194,3 +194,117 @@ def test_numbers_above_31_bits() -> None:
     code = devprogram.program(rules)
     assert run(code, "c", READ, 0xFFFFFFFF, 1) == 1
     assert run(code, "c", READ, 1, 1) == 0
+
+
+# -- cgroup v1: other rules for a cgroup that has some ---------------------------------------
+
+
+class Kernel:
+    """A cgroup of v1 as security/device_cgroup.c keeps it; what is refused is an assertion."""
+
+    def __init__(self, rules: list[devfilter.Rule]) -> None:
+        self.below = False
+        self.everything = True
+        self.table: dict[devfilter.Key, int] = {}
+        self.write(devfilter.lines(rules))
+
+    @property
+    def content(self) -> str:
+        if self.everything:
+            return devchange.EVERYTHING
+        return "\n".join(devfilter.line(*key, access) for key, access in self.table.items())
+
+    def write(self, lines: list[tuple[str, str, str]]) -> None:
+        for file, text, _ in lines:
+            if text == "a":
+                assert not self.below
+                self.everything, self.table = file == devchange.ALLOW, {}
+                continue
+            ((key, access),) = devchange.listed(text).items()
+            if (file == devchange.ALLOW) != self.everything:
+                self.table[key] = self.table.get(key, 0) | access
+            else:
+                self.table[key] = self.table.get(key, 0) & ~access
+            if not self.table[key]:
+                del self.table[key]
+
+    def meaning(self) -> tuple[bool, dict[devfilter.Key, int]]:
+        return self.everything, dict(self.table)
+
+
+def planned(devices: list[dict[str, Any]]) -> list[devfilter.Rule]:
+    rules = devfilter.rules(devices)
+    try:
+        devfilter.exceptions(rules)
+    except errors.InvalidConfig:
+        assume(False)
+    return rules
+
+
+@given(device_rules, device_rules)
+def test_a_change_means_the_list(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
+    """With cgroups below it does not begin with "a"; what undoes it does so after each part of it."""
+    old, new = planned(first), planned(second)
+    end, cgroup = Kernel(new).meaning(), Kernel(old)
+    before = cgroup.meaning()
+    cgroup.below = not before[0] and not end[0]
+    writes, undo = devchange.lines(new, cgroup.content, cgroup.below, "")
+    cgroup.write(writes)
+    assert cgroup.meaning() == end
+    for count in range(len(writes) + 1 if cgroup.below else 0):
+        cgroup = Kernel(old)
+        cgroup.below = True
+        cgroup.write(writes[:count])
+        if count < len(writes) and writes[count][0] == devchange.ALLOW:
+            assert all(cgroup.table[key] & access == access for key, access in before[1].items())
+        cgroup.write(undo)
+        assert cgroup.meaning() == before
+
+
+RAW = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "r"}
+ALL_BUT = [{"allow": True, "access": "rwm"}, {"allow": False, "type": "c", "major": 10, "minor": 229}]
+
+
+def test_a_change_is_the_difference() -> None:
+    rules = devfilter.rules([RAW])
+    content = Kernel(rules).content
+    assert devchange.lines(rules, content, True, "") == ([], [])
+    wanted = devfilter.rules([RAW | {"access": "w"}, RAW | {"minor": 230}])
+    assert devchange.lines(wanted, content, True, "") == (
+        [
+            ("devices.allow", "c 10:229 w", f"{devfilter.WHERE}/0"),
+            ("devices.allow", "c 10:230 rm", f"{devfilter.WHERE}/1"),
+            ("devices.deny", "c 10:229 r", f"{devfilter.WHERE}/0"),
+        ],
+        [
+            ("devices.allow", "c 10:229 r", ""),
+            ("devices.deny", "c 10:229 w", ""),
+            ("devices.deny", "c 10:230 rm", ""),
+        ],
+    )
+
+
+def test_a_change_where_all_is_allowed() -> None:
+    """Its exceptions are not shown: the list is written anew, and with cgroups below what is denied is added."""
+    everything, all_but = devfilter.rules(ALL_BUT[:1]), devfilter.rules(ALL_BUT)
+    assert devchange.lines(everything, devchange.EVERYTHING, True, "") == ([], [])
+    assert devchange.lines(everything, devchange.EVERYTHING, False, "")[0][0][:2] == ("devices.allow", "a")
+    writes, undo = devchange.lines(all_but, devchange.EVERYTHING, True, "")
+    assert [line[:2] for line in writes] == [("devices.deny", "c 10:229 rw")]
+    assert devchange.lines(all_but, devchange.EVERYTHING, False, "")[0][1:] == writes
+    assert undo == []
+
+
+@pytest.mark.parametrize("first", [[RAW], ALL_BUT])
+def test_a_change_of_the_default(first: list[dict[str, Any]]) -> None:
+    """It is written anew, which takes a cgroup with none below."""
+    cgroup, rules = Kernel(devfilter.rules(first)), devfilter.rules(ALL_BUT if first == [RAW] else [RAW])
+    before = cgroup.meaning()
+    with pytest.raises(errors.SetupError, match="others below") as caught:
+        devchange.lines(rules, cgroup.content, True, "/devices")
+    assert caught.value.where == "/devices"
+    writes, undo = devchange.lines(rules, cgroup.content, False, "/devices")
+    cgroup.write(writes)
+    assert cgroup.meaning() == Kernel(rules).meaning()
+    cgroup.write(undo)
+    assert cgroup.meaning() == (before if first == [RAW] else (True, {}))

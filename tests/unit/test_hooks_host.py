@@ -10,12 +10,16 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pyoci import errors, kernel
-from pyoci.host import child, hooks, maps
+from pyoci.host import child, hooks, maps, process
+from tests.integration import harness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = {"ociVersion": "1.3.0", "id": "ä", "status": "creating", "pid": 1, "bundle": "/b", "annotations": {"x": "\n"}}
@@ -23,6 +27,18 @@ STATE = {"ociVersion": "1.3.0", "id": "ä", "status": "creating", "pid": 1, "bun
 
 def shell(script: str, **fields: Any) -> dict[str, Any]:
     return {"path": "/bin/sh", "args": ["sh", "-c", script], **fields}
+
+
+def when(condition: Callable[[], bool], action: Callable[[], None]) -> threading.Thread:
+    """Do something in another thread as soon as a condition holds."""
+
+    def wait() -> None:
+        harness.until(condition, "the condition")
+        action()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
 
 
 def run(*listed: dict[str, Any], state: dict[str, Any] = STATE) -> None:
@@ -131,7 +147,7 @@ def test_timeout_kills_the_group(tmp_path: Path) -> None:
         run(shell(script, timeout=1))
     assert 0.9 < time.monotonic() - start < 5
     pid = int((tmp_path / "pid").read_text())
-    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
+    harness.until(lambda: process.start_time(pid) == 0, "the end of what the hook started")
 
 
 def test_background_process_does_not_hold_us(tmp_path: Path) -> None:
@@ -155,24 +171,25 @@ def test_descriptors_and_signals(tmp_path: Path) -> None:
         assert int(line.split()[1], 16) & ~(3 << 31) == 0, line  # 32 and 33 are the C library's own
 
 
-def test_hook_ends_with_its_container() -> None:
+def test_hook_ends_with_its_container(tmp_path: Path) -> None:
     """watch: what the hook was run for has gone."""
     read, write = os.pipe()
-    threading.Timer(0.1, lambda: os.close(write)).start()
+    there = tmp_path / "there"
+    other = when(there.exists, lambda: os.close(write))
     start = time.monotonic()
     with pytest.raises(errors.HookError, match="/bin/sh: ended with its container: so far"):
-        hooks.run({"prestart": [shell("echo so far; sleep 100")]}, "prestart", STATE, read)
-    assert time.monotonic() - start < 5
+        hooks.run({"prestart": [shell(f"echo so far; touch {there}; sleep 100")]}, "prestart", STATE, read)
+    assert time.monotonic() - start < 50
+    other.join()
     os.close(read)
 
 
 def test_interrupted_wait_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of a hook."""
-    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+    other = when((tmp_path / "there").exists, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        run(shell(f"echo $$ > {tmp_path}/pid; exec sleep 100"))
-    timer.join()
+        run(shell(f"echo $$ > {tmp_path}/pid; touch {tmp_path}/there; exec sleep 100"))
+    other.join()
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 

@@ -208,6 +208,16 @@ def test_short_integers_are_exact(text: str) -> None:
     assert type(json.loads(text.encode())) is int
 
 
+@pytest.mark.parametrize("text", ["0", "7", "007", "18446744073709551615", "9" * 20])
+def test_decimal(text: str) -> None:
+    assert json.decimal(text) == int(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", " 1", "1_0", "1.0", "\u00b2", "\u0663", "9" * 21, "9" * 5000])
+def test_what_is_no_decimal(text: str) -> None:
+    assert json.decimal(text) is None
+
+
 def test_long_integers_are_exact() -> None:
     for number in (10**15, -(10**14), 2**53 + 1, 2**63 - 1, -(2**63), 2**64 - 1, 10**40 + 1):
         assert json.loads(str(number).encode()) == number

@@ -92,7 +92,7 @@ def test_p16_not_of_the_container() -> None:
     assert "affinity" not in names(process(execCPUAffinity={"initial": "0", "final": "0"}))
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "2-1", "-1", "1,,2", "0-999999", "1;2"])
+@pytest.mark.parametrize("text", ["", "a", "1-", "2-1", "-1", "1,,2", "0-999999", "1;2", "9" * 5000, "\u00b2"])
 def test_mask_refuses(text: str) -> None:
     with pytest.raises(errors.InvalidConfig):
         attributes.mask(text, "/x")

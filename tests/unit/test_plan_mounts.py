@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pyoci import errors, linux, plan
-from pyoci.plan import mountopts, ops
-from pyoci.plan.options import Options
+from pyoci.plan import criu, mountopts, ops
+from pyoci.plan.options import Options, Target
 from tests import golden
 from tests.unit.planning import config, find, index, make, names, namespaces, on, one, refused, user_namespace
 
@@ -261,7 +261,8 @@ def test_m16_x_mount() -> None:
 @pytest.mark.parametrize(
     "word",
     ["X-mount.mkdir=9", "X-mount.owner=", "X-mount.owner=a:b", "X-mount.owner=4294967295", "X-mount.group=-1",
-     "X-mount.mode=", "X-mount.subdir=a/../..", "X-mount.subdir=/", "X-mount.idmap=0:0", "X-mount.idmap=x:0:0:1"],
+     "X-mount.mode=", "X-mount.subdir=a/../..", "X-mount.subdir=/", "X-mount.idmap=0:0", "X-mount.idmap=x:0:0:1",
+     *[f"X-mount.{name}{n}" for name in ("owner=", "group=", "idmap=0:0:") for n in ("\u00b2", "\u0663", "9" * 5000)]],
 )  # fmt: skip
 def test_m16_x_mount_that_means_nothing(word: str) -> None:
     with pytest.raises(errors.InvalidConfig, match="X-mount"):
@@ -274,6 +275,12 @@ def test_m16_x_mount_names() -> None:
     made = make(mounts=mounts, options=Options("id", "/b", names=lambda kind, name: ids[kind, name]))
     assert one(made, "own").nums == [7, 8, ops.UNCHANGED]
     refused(config(mounts=mounts), "/mounts/0/options")
+
+
+@pytest.mark.parametrize("word", ["owner=1", "subdir=x"])
+def test_m16_a_cgroup_mount_has_no_root_of_its_own(word: str) -> None:
+    mount = {"destination": "/sys/fs/cgroup", "type": "cgroup", "options": [f"X-mount.{word}"]}
+    refused(config(mounts=[mount]), "/mounts/0/options")
 
 
 def test_m16_nofail_may_not_change_the_root() -> None:
@@ -393,7 +400,7 @@ def cgroup_plan(mode: str, *more: str, options: list[str] | None = None, **linux
 def test_m17_v1_without_namespace_binds_the_own_cgroup() -> None:
     made = cgroup_plan("legacy")
     view = on(made, "/sys/fs/cgroup")
-    assert [op.name for op in view] == ["mount", "remount"]
+    assert [op.name for op in view] == ["mount", "seal"]
     assert view[0].string("type") == b"tmpfs"
     assert not view[0].num("flags") & linux.MS_RDONLY
     binds = {op.string("dest"): op.string("source") for op in find(made, "bind")}
@@ -405,6 +412,23 @@ def test_m17_v1_without_namespace_binds_the_own_cgroup() -> None:
     assert all(op.num("attr_set") & linux.MOUNT_ATTR_RDONLY for op in find(made, "bind"))
     links = {op.string("path"): op.string("target") for op in find(made, "symlink") if op.where}
     assert links == {b"/sys/fs/cgroup/cpu": b"cpu,cpuacct", b"/sys/fs/cgroup/cpuacct": b"cpu,cpuacct"}
+
+
+@pytest.mark.parametrize(("manager", "bound"), [("cgroupfs", 3), ("systemd", 0)])
+def test_m17_v1_mount_points_of_a_restore(manager: str, bound: int) -> None:
+    """What systemd has not made yet cannot be bound; other binds are for the mount points of the root."""
+    mounts = [
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["ro"]},
+        {"destination": "/new/place", "type": "bind", "source": "/src", "options": ["rbind"]},
+    ]
+    own = dict.fromkeys(V1, "/")
+    facts = golden.facts(cgroup_mode="legacy", cgroup_mounts=V1, cgroup_unified="", cgroup_own=own)
+    path = "a.slice:p:c" if manager == "systemd" else "/a/b"
+    changes = {"namespaces": namespaces(), "cgroupsPath": path}
+    made = make(mounts=mounts, linux=changes, facts=facts, options=Options("c1", "/b", cgroup_manager=manager))
+    dests = [step.string("dest") for step in criu.mount_points(made) if step.name == "bind"]
+    assert b"/new/place" in dests
+    assert len([dest for dest in dests if dest.startswith(b"/sys/fs/cgroup/")]) == bound
 
 
 def test_m17_v1_read_write() -> None:
@@ -437,6 +461,26 @@ def test_m17_v2_without_cgroup_namespace_binds() -> None:
         assert (op.name, op.string("source")) == ("bind", b"/sys/fs/cgroup")
     (op,) = on(cgroup_plan("unified", **user_namespace("cgroup")), "/sys/fs/cgroup")
     assert op.name == "mount"
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "data"),
+    [
+        (None, ["nosuid"], b""),  # in a new one they are the kernel's to leave alone
+        ("/proc/1/ns/cgroup", ["nosuid"], b"nsdelegate,favordynmods"),
+        ("/proc/1/ns/cgroup", ["memory_localevents"], b"memory_localevents,nsdelegate,favordynmods"),
+    ],
+)
+def test_m17_v2_in_a_joined_namespace_has_the_options_of_the_host(
+    path: str | None, options: list[str], data: bytes
+) -> None:
+    """It may be the host's, and the mount would take from all what it does not name."""
+    mount = {"destination": "/sys/fs/cgroup", "type": "cgroup", "options": options}
+    joined = {"type": "cgroup"} if path is None else {"type": "cgroup", "path": path}
+    facts = golden.facts(cgroup_options="nsdelegate,favordynmods")
+    made = make(mounts=[mount], linux={"namespaces": [*namespaces(), joined]}, facts=facts)
+    (op,) = on(made, "/sys/fs/cgroup")
+    assert (op.name, op.string("data")) == ("mount", data)
 
 
 def test_m17_a_cgroup_directory_gets_no_tree_op() -> None:
@@ -519,7 +563,7 @@ def test_m24_read_only_tmpfs() -> None:
     made = make(mounts=[{"destination": "/m", "type": "tmpfs", "options": ["ro", "nosuid"]}, inner])
     first, last = on(made, "/m")
     assert first.num("flags") == linux.MS_NOSUID
-    assert (last.name, last.num("attr_set")) == ("remount", linux.MOUNT_ATTR_RDONLY)
+    assert (last.name, last.num("slot") + 1) == ("seal", first.num("keep"))
     assert made.ops.index(last) > made.ops.index(on(made, "/m/inner")[0])
     assert made.ops.index(last) < index(made, "pivot")
 
@@ -536,7 +580,7 @@ def test_m24_dev_is_writable_until_the_devices_are_made(mount: dict[str, Any]) -
     made = make(mounts=[mount], process={"terminal": True})
     first, last = on(made, "/dev")
     assert not (first.nums[0] if first.name == "mount" else first.num("attr_set")) & 1
-    assert last.name == "remount"
+    assert (last.name, last.num("slot") + 1) == ("seal", first.num("keep"))
     position = made.ops.index(last)
     before = [i for i, name in enumerate(names(made)) if name in ("mknod", "symlink", "console", "mask")]
     assert all(i < position for i in before)
@@ -566,6 +610,41 @@ def test_a_joined_user_namespace_takes_the_rights_as_well() -> None:
     mounts = [{"destination": "/m", "source": "/s", "options": ["bind"]}]
     made = make(mounts=mounts, linux={"namespaces": namespaces(user="/proc/7/ns/user")})
     assert max(i for i, op in enumerate(made.ops) if op.name == "tree") < index(made, "join")
+
+
+def test_sources_are_locked_by_the_copy_of_their_mount_namespace() -> None:
+    mounts = [{"destination": "/m", "source": "/s", "options": ["rbind", "ro", "rshared"]}]
+    made = make(mounts=mounts, linux=user_namespace())
+    assert index(made, "tree") < index(made, "unshare") < index(made, "gather")
+    assert index(made, "fork") < index(made, "take") < index(made, "bind")
+    assert one(made, "gather").string("path") == b"/run/pyoci/container"
+    assert opened(made)[0].num("attr_set") == linux.MOUNT_ATTR_RDONLY
+    (bound,) = on(made, "/m")
+    assert (bound.num("attr_set"), bound.num("propagation")) == (0, linux.MS_SHARED | linux.MS_REC)
+    assert not find(make(mounts=mounts), "gather")
+
+
+@pytest.mark.parametrize("user", [True, False])
+def test_sources_of_later_are_locked_as_well(user: bool) -> None:
+    mounts = [{"destination": "/m", "source": "/s", "options": ["rbind"]}]
+    kinds = ("network", "mount", *(("user",) if user else ()))
+    target = Target(7, {kind: f"/proc/7/ns/{kind}" for kind in kinds})
+    made = plan.make_mounts(mounts, config(), target, golden.facts(), golden.options())
+    locked = [
+        "tree",
+        "unshare",
+        "propagation",
+        "gather",
+        "join",
+        "join",
+        "setids",
+        "unshare",
+        "take",
+        "join",
+        "root_here",
+        "bind",
+    ]
+    assert names(made) == (locked if user else ["tree", "join", "join", "root_here", "bind"])
 
 
 @pytest.mark.parametrize("facts", [{"userns": True}, {"euid": 1000}])

@@ -20,7 +20,7 @@ def test_n01_n03_all_eight_new() -> None:
     created = [op.num("namespaces") for op in find(made, "unshare")]
     kinds = linux.NAMESPACES
     rest = sum(kinds[k] for k in ("pid", "network", "ipc", "uts", "mount", "time"))
-    assert created == [kinds["user"], rest, kinds["cgroup"]]
+    assert created == [kinds["mount"], kinds["user"], rest, kinds["cgroup"]]
     assert made.namespaces == dict.fromkeys(kinds, "")
     assert not find(made, "join")
 
@@ -60,9 +60,9 @@ def test_n05_several_mappings() -> None:
     made = make(linux=user_namespace() | {"uidMappings": mappings})
     assert made.uid_map == "0 1000 1\n1 100000 65535\n"
     assert made.gid_map == "0 100000 65536\n"
-    begin = index(made, "unshare")
-    assert names(made)[begin : begin + 5] == ["unshare", "sync", "setids", "unshare", "fork"]
-    assert made.ops[begin + 1].num("sync") == ops.SYNC_MAPS
+    begin = index(made, "sync")
+    assert names(made)[begin - 1 : begin + 4] == ["unshare", "sync", "setids", "unshare", "fork"]
+    assert made.ops[begin].num("sync") == ops.SYNC_MAPS
 
 
 def test_n05_root_of_the_namespace_only_where_there_is_one() -> None:

@@ -154,6 +154,35 @@ def test_d04_a_bound_dev_is_not_touched() -> None:
     assert not find(made, "symlink")
 
 
+@pytest.mark.parametrize("linux_part", [{}, user_namespace()])
+@pytest.mark.parametrize(
+    ("mounts", "made_there"),
+    [
+        ([("/dev/random", "bind")], False),
+        ([("/dev//random/", "tmpfs")], False),
+        ([("/dev", "tmpfs"), ("/dev/random", "bind"), ("/dev/random", "remount"), ("/dev", "remount")], False),
+        ([("/dev/random", "bind"), ("/dev", "tmpfs")], True),
+        ([("/dev/rand", "bind"), ("/dev/random2", "bind")], True),
+        ([("/dev", "tmpfs"), ("/dev/random", "remount")], True),
+    ],
+)
+@pytest.mark.parametrize("listed", [False, True])
+def test_d04_a_mount_on_the_path_of_a_device_is_kept(
+    linux_part: dict[str, Any], mounts: list[tuple[str, str]], made_there: bool, listed: bool
+) -> None:
+    """Unless a later one hides it."""
+    given = [
+        {"destination": path, "source": "/s", "type": kind, "options": [kind] if kind != "tmpfs" else []}
+        for path, kind in mounts
+    ]
+    devices = [{"path": "/dev/random", "type": "c", "major": 1, "minor": 8}] if listed else []
+    made = make(mounts=given, linux=linux_part | {"devices": devices})
+    paths = [op.string("path") for op in find(made, "mknod")]
+    paths += [op.string("dest") for op in find(made, "bind") if op.string("source") != b"/s"]
+    assert paths.count(b"/dev/random") == made_there
+    assert b"/dev/urandom" in paths
+
+
 @pytest.mark.parametrize(
     ("linux_part", "facts", "slots"),
     [
@@ -173,5 +202,5 @@ def test_n08_devices_are_bound_in_a_user_namespace(
     assert [op.string("dest") for op in bound][-1] == b"/dev/fuse"
     assert len(bound) == 7
     assert all(op.string("dest") == op.string("source") for op in bound)
-    assert all(op.num("flags") == ops.BIND_DEST_NOFOLLOW | ops.BIND_OWN_WAY for op in bound)
+    assert all(op.num("flags") == ops.BIND_OWN_WAY for op in bound)
     assert all((op.num("slot") >= 0) == slots for op in bound)

@@ -129,6 +129,7 @@ INVALID = [
     # place, value, where the fault is ("": the same place), words of the message
     ("/ociVersion", ABSENT, "", "is required"),  # L02
     *[("/ociVersion", v, "", "SemVer") for v in ("", "1", "1.0", "1.0.0.0", "01.0.0", "1.0.0-", "1.0.0-01", "v1.0.0")],
+    *[("/ociVersion", v, "", "SemVer") for v in (f"1.{'9' * 5000}.0", f"1.0.{'9' * 21}", "1.\u00b2.0")],
     ("/ociVersion", "2.0.0", "", "only versions 1.x"),
     ("/ociVersion", "1.0.0\n", "", "SemVer"),
     ("/ociVersion", 1.0, "", "must be a string"),

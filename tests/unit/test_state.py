@@ -537,7 +537,22 @@ def test_signal_number(given: int | str, number: int) -> None:
     assert signal_number(given) == number
 
 
-@pytest.mark.parametrize("given", [65, -1, "", "65", "BOGUS", "SIG", "TERM+1", "RTMIN+x", "RTMAX+1", "9 ", "²"])
+@pytest.mark.parametrize(
+    "given", [65, -1, "", "65", "BOGUS", "SIG", "TERM+1", "RTMIN+x", "RTMAX+1", "9 ", "²", "RTMIN+²", "9" * 5000]
+)
 def test_no_signal(given: int | str) -> None:
     with pytest.raises(errors.UsageError, match="unknown signal"):
         signal_number(given)
+
+
+def test_a_thread_has_the_number() -> None:
+    """The process has ended, and a thread of another one has its pid now: ENOENT, or EINVAL before Linux 6.16."""
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    try:
+        assert thread.native_id
+        assert process.open_pidfd(thread.native_id, 1) == -1
+    finally:
+        end.set()
+        thread.join()

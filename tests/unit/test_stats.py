@@ -180,7 +180,9 @@ def test_durations(text: str, seconds: float) -> None:
     assert events.duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "5 s", "-5s", "0s", "0", "5d", "1..5s", "٣s", "5s\n"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "s", "5 s", "-5s", "0s", "0", "5d", "1..5s", "٣s", "5s\n", "9" * 5000 + "h", "600h"]
+)
 def test_no_durations(text: str) -> None:
     with pytest.raises(errors.UsageError, match="interval"):
         events.duration(text)

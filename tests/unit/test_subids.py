@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from pyoci.host.subids import mappings
+from pyoci.host.subids import mappings, ranges
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -23,3 +28,9 @@ from pyoci.host.subids import mappings
 def test_mappings(inside: int, ranges: list[tuple[int, int]], wanted: list[tuple[int, int, int]]) -> None:
     made = mappings(inside, 1000, ranges)
     assert [(one["containerID"], one["hostID"], one["size"]) for one in made] == wanted
+
+
+def test_ranges_are_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "subuid"
+    file.write_text(f"77:{'9' * 5000}:1\n77:1:\u00b2\n78:1:1\n77:100000:65536\n")
+    assert ranges(str(file), 77) == [(100000, 65536)]

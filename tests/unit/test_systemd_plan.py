@@ -13,7 +13,6 @@ from pyoci.plan import cgroup, gvariant, make, systemd, verbs
 from pyoci.plan.facts import Facts
 from pyoci.plan.options import Options
 
-INFINITY = 2**64 - 1
 USER_ROOT = "/user.slice/user-7.slice/user@7.service"
 
 
@@ -77,6 +76,14 @@ def test_without_root_rights_the_users_systemd_is_asked(who: dict[str, Any]) -> 
     assert made.unit.user
 
 
+@pytest.mark.parametrize("mode", ["legacy", "hybrid"])
+def test_an_ordinary_user_on_v1(mode: str) -> None:
+    """Nothing can be delegated there."""
+    v1 = Facts(cgroup_mode=mode, euid=7)
+    with pytest.raises(errors.InvalidConfig, match="no cgroups on cgroup v1"):
+        systemd.make({"linux": {}}, v1, "c1")
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -114,42 +121,9 @@ def test_delete_is_left_to_python() -> None:
 # -- properties -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("resources", "expected"),
-    [
-        ({"memory": {"limit": 1 << 20}}, {"MemoryMax": ("t", 1 << 20)}),
-        ({"memory": {"limit": -1}}, {"MemoryMax": ("t", INFINITY), "MemorySwapMax": ("t", INFINITY)}),
-        ({"memory": {"limit": 100, "swap": 150}}, {"MemoryMax": ("t", 100), "MemorySwapMax": ("t", 50)}),
-        ({"memory": {"reservation": 5}}, {"MemoryLow": ("t", 5)}),
-        ({"cpu": {"shares": 1024}}, {"CPUWeight": ("t", 100)}),
-        ({"cpu": {"quota": 50000}}, {"CPUQuotaPerSecUSec": ("t", 500000)}),
-        (
-            {"cpu": {"quota": 33333, "period": 100000}},
-            {"CPUQuotaPerSecUSec": ("t", 340000), "CPUQuotaPeriodUSec": ("t", 100000)},
-        ),
-        ({"cpu": {"quota": -1}}, {"CPUQuotaPerSecUSec": ("t", INFINITY)}),
-        (
-            {"cpu": {"cpus": "0-2,9", "mems": "0"}},
-            {"AllowedCPUs": ("ay", b"\x07\x02"), "AllowedMemoryNodes": ("ay", b"\x01")},
-        ),
-        ({"pids": {"limit": 5}}, {"TasksMax": ("t", 5)}),
-        ({"pids": {"limit": -1}}, {"TasksMax": ("t", INFINITY)}),
-        ({"pids": {"limit": 0}}, {}),
-        (
-            {"unified": {"memory.high": "77", "pids.max": "max", "cpu.weight": "5", "io.max": "x", "memory.min": "1M"}},
-            {"MemoryHigh": ("t", 77), "TasksMax": ("t", INFINITY), "CPUWeight": ("t", 5)},
-        ),
-        ({"memory": {"limit": 5}, "unified": {"memory.max": "6\n"}}, {"MemoryMax": ("t", 6)}),
-    ],
-)
-def test_resources(resources: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert systemd.resources(resources, 2) == expected
-    assert expected.items() <= properties(resources=resources).items()
-
-
-def test_resources_of_version_1() -> None:
-    made = systemd.resources({"memory": {"limit": 9, "swap": 20}, "cpu": {"shares": 512, "cpus": "0"}}, 1)
-    assert made == {"MemoryLimit": ("t", 9), "CPUShares": ("t", 512)}
+def test_what_is_written_is_told() -> None:
+    made = properties(resources={"memory": {"limit": 1 << 20}, "cpu": {"shares": 1024}})
+    assert (made["MemoryMax"], made["CPUWeight"], made["Delegate"]) == (("t", 1 << 20), ("t", 100), ("b", True))
 
 
 def test_values_are_written_into_the_files_as_well() -> None:
@@ -157,19 +131,6 @@ def test_values_are_written_into_the_files_as_well() -> None:
     writes = {w.file: w.value for w in plan(resources={"cpu": {"quota": 33333}, "pids": {"limit": 0}}).writes}
     assert writes["/cg/a.slice/a-b.slice/p-c.scope/cpu.max"] == "33333 100000"
     assert writes["/cg/a.slice/a-b.slice/p-c.scope/pids.max"] == "0"
-
-
-@given(st.sets(st.integers(0, 300), min_size=1))
-def test_mask_has_the_bits_of_the_list(numbers: set[int]) -> None:
-    found = int.from_bytes(systemd.mask(",".join(map(str, sorted(numbers))), ""), "little")
-    assert {bit for bit in range(found.bit_length()) if found >> bit & 1} == numbers
-
-
-@pytest.mark.parametrize("text", ["a", "3-1", "1-", "99999", "0-3:1/2", "-1"])
-def test_mask_refuses_what_it_does_not_know(text: str) -> None:
-    with pytest.raises(errors.InvalidConfig) as caught:
-        systemd.mask(text, "/x")
-    assert caught.value.where == "/x"
 
 
 # -- annotations (C25) ----------------------------------------------------------------------------
@@ -195,8 +156,9 @@ def test_annotation(name: str, text: str, expected: dict[str, Any]) -> None:
 
 
 def test_annotations_win() -> None:
-    made = properties(annotations={"org.systemd.property.CollectMode": "'inactive'"})
-    assert made["CollectMode"] == ("s", "inactive")
+    annotations = {"org.systemd.property.CollectMode": "'inactive'", "org.systemd.property.TasksMax": "uint64 7"}
+    made = properties(annotations=annotations, resources={"pids": {"limit": 5}})
+    assert (made["CollectMode"], made["TasksMax"]) == (("s", "inactive"), ("t", 7))
 
 
 @pytest.mark.parametrize(
@@ -206,6 +168,7 @@ def test_annotations_win() -> None:
         *[(name, "true") for name in ("", "lower", "A b", "PIDs", "Slice", "Delegate", "Ä", "A/B")],
         ("TimeoutStopSec", "'x'"),
         ("TimeoutStopSec", "-1"),
+        *[("X", text) for text in ("9" * 5000, "double 0x" + "f" * 300, "double " + "9" * 5000)],
     ],
 )
 def test_annotation_that_means_nothing_is_refused(name: str, text: str) -> None:

@@ -184,7 +184,7 @@ def test_without_jsonschema(monkeypatch: pytest.MonkeyPatch) -> None:
         raise errors.Error("the package jsonschema is missing")
 
     monkeypatch.setattr(schema, "explain", missing)
-    faults, warnings = validate.explain({})
+    faults, warnings = validate.explain({}, 2)
     assert [fault.where for fault in faults] == ["/ociVersion", "/root"]
     assert "jsonschema is missing" in warnings[0].message
 
