@@ -64,16 +64,17 @@ test-teeth: build build/apt-test $(VENV)/stamp ## take every defence out once: i
 test-security-long: build build/apt-test $(VENV)/stamp ## the attacks, thousands of rounds; the suite on degraded kernels (two hours)
 	$(SUDO) env PYOCI_LONG=1 $(VENV)/bin/python -m pytest tests/security $(PYTEST_ARGS)
 
-fuzz: build/fuzz_plan ## fuzz the plan reader of nsexec (FUZZ_SECONDS=600); finds go to tests/security/corpus
+fuzz: build/fuzz_plan build/fuzz_words ## fuzz what C reads: plans, command lines, passwd (FUZZ_SECONDS=600 each); plans go to tests/security/corpus
+	build/fuzz_words -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -artifact_prefix=build/fuzz-
 	build/fuzz_plan -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -artifact_prefix=build/fuzz- tests/security/corpus
 
-test-vm: build build/apt-vm $(VENV)/stamp ## tests on cgroup v2, systemd and AppArmor, in a virtual machine (VM_ARGS= chooses)
+test-vm: build build/apt-vm $(VENV)/stamp ## tests on cgroup v2, systemd and AppArmor, in a virtual machine (VM_ARGS=, VM_CGROUPS=)
 	$(VENV)/bin/python -m tests.vm.boot test $(VM_ARGS)
 	$(VENV)/bin/python -m pytest -p tests.vm.report build/vm/results/*.xml
 
 conformance-vm: build build/apt-vm $(VENV)/stamp ## the same rows on cgroup v2 and systemd, in the virtual machine (half an hour)
-	VM_DEADLINE=7200 $(VENV)/bin/python -m tests.vm.boot command 'conformance/compare build/pyoci runc crun --record /results; \
-		[ ! -d validation-tree ] || for runtime in build/pyoci runc crun; do conformance/validation $$runtime --tree validation-tree --timeout 300; done'
+	VM_DEADLINE=7200 $(VENV)/bin/python -m tests.vm.boot command 'conformance/compare build/pyoci runc crun --record /results && \
+		{ [ ! -d validation-tree ] || for runtime in build/pyoci runc crun; do conformance/validation $$runtime --tree validation-tree --timeout 300 || exit; done; }'
 	cp build/vm/results/v2.txt conformance/recorded/v2.txt
 	conformance/compare --write docs/CONFORMANCE.md
 
@@ -171,6 +172,10 @@ build/image: $(shell find pyoci -name '*.py') | build/apt-run
 # libFuzzer on the plan reader, with the sanitizers.
 build/fuzz_plan: tests/security/fuzz_plan.c libexec/plan.c $(HEADERS) Makefile | build/apt-test
 	clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ tests/security/fuzz_plan.c libexec/plan.c
+
+build/fuzz_words: tests/security/fuzz_words.c $(SOURCES) $(HEADERS) Makefile | build/apt-test
+	clang -std=gnu11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ tests/security/fuzz_words.c \
+		$(filter-out %/main.c %/launch.c %/verbs.c %/process.c,$(SOURCES))
 
 # Not static (the sanitizers cannot be): for the tests that feed nsexec broken plans.
 build/nsexec-asan: $(SOURCES) $(HEADERS) Makefile | build/apt-run

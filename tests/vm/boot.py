@@ -5,6 +5,7 @@
     python3 -m tests.vm.boot command SHELL-TEXT        run that in place of the tests, print what the console shows
 
 The root disk is a snapshot: nothing the machine does to it stays.  There is no network.  Needs no KVM (TCG).
+VM_CGROUPS=hybrid or legacy boots it with cgroup v1.
 """
 
 from __future__ import annotations
@@ -28,22 +29,38 @@ BUILD = PROJECT / "build" / "vm"
 RESULTS = BUILD / "results"
 CONSOLE = BUILD / "console.log"
 DEADLINE = float(os.environ.get("VM_DEADLINE", "2400"))  # seconds for one boot with everything in it
+# What the kernel's command line says for each kind of cgroups: see systemd(1).
+CGROUPS = {
+    "unified": "",
+    "hybrid": " systemd.unified_cgroup_hierarchy=0",
+    "legacy": " systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1",
+}
 RESULTS_SIZE = 64 << 20  # bytes
 VALIDATION_TREE = os.environ.get("VALIDATION_TREE")  # the public validation suite, built: see conformance/validation
+REPORTED = (0, 1)  # of pytest: every test ended, and tests/vm/report.py says how
 TAIL = 120  # lines of the console that are shown when no result came back
 # What the tests in there need of the checkout.
 PARTS = (
     "pyoci",
+    "libexec",
     "tests",
     "bundles",
     "conformance",
     "docs",
+    "share",
     "pyproject.toml",
     "build/pyoci",
+    "build/mydocker",
     "build/nsexec",
     "build/vm/probe",
+    "build/vm/attack",
     "build/vm/conformance-probe",
 )
+PROGRAMS = {
+    "probe": "tests/integration/probe.c",
+    "conformance-probe": "conformance/probe.c",
+    "attack": "tests/security/attack.c",
+}
 # The machine has Debian's pytest, the tests are written for that of the virtual environment.
 SITE = (
     *("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments", "sortedcontainers"),
@@ -88,6 +105,7 @@ def qemu(image: Path, scratch: Path, service: str) -> list[str]:
     append = (
         "console=ttyS0 root=/dev/vda rw quiet mitigations=off nokaslr panic=-1 hugepagesz=2M hugepages=8 psi=1"
         f" systemd.show_status=false systemd.wants=pyoci-{service}.service"
+        + CGROUPS[os.environ.get("VM_CGROUPS", "unified")]
     )
     return [
         *(
@@ -118,7 +136,7 @@ def qemu(image: Path, scratch: Path, service: str) -> list[str]:
 
 def _compile_probes() -> None:
     # There is no compiler in the machine.
-    for name, source in (("probe", "tests/integration/probe.c"), ("conformance-probe", "conformance/probe.c")):
+    for name, source in PROGRAMS.items():
         made, text = BUILD / name, PROJECT / source
         if not made.exists() or made.stat().st_mtime < text.stat().st_mtime:
             subprocess.run(["cc", "-std=gnu11", "-static", "-O1", "-o", made, text], check=True)
@@ -163,10 +181,13 @@ def _run(command: list[str], results: Path, echo: bool) -> int:
         shutil.rmtree(RESULTS, ignore_errors=True)
         RESULTS.mkdir()
         took = _boot(command, echo)
-        if _unpack(results) and (echo or list(RESULTS.glob("*"))):
+        status = _unpack(results)
+        if status is not None and (echo or status in REPORTED):
             print(f"the virtual machine ran for {took:.0f} s; what it said is in {CONSOLE}", file=sys.stderr)
-            return 0
-    late = f"was stopped after {DEADLINE:.0f} s" if took >= DEADLINE else f"ended after {took:.0f} s without results"
+            return status if echo else 0
+    late = (
+        f"was stopped after {DEADLINE:.0f} s" if took >= DEADLINE else f"ended after {took:.0f} s without its results"
+    )
     lines = CONSOLE.read_text(errors="replace").splitlines()[-TAIL:]
     print(*lines, f"the virtual machine {late}; all it said is in {CONSOLE}", sep="\n", file=sys.stderr)
     return 1
@@ -191,10 +212,11 @@ def _boot(command: list[str], echo: bool) -> float:
     return time.monotonic() - began
 
 
-def _unpack(results: Path) -> bool:
-    """Whether the machine wrote an archive."""
+def _unpack(results: Path) -> int | None:
+    """How tests/vm/inside/run ended, None when the machine wrote no archive or it is not in there."""
     done = subprocess.run(["tar", "-xf", results, "-C", RESULTS], stderr=subprocess.DEVNULL, check=False)
-    return done.returncode == 0
+    file = RESULTS / "status"
+    return int(file.read_text()) if done.returncode == 0 and file.exists() else None
 
 
 if __name__ == "__main__":

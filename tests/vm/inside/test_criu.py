@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pyoci.host import cgroup_options
 from tests.integration.harness import Terminal, read_until, until, wait_for
 from tests.integration.test_checkpoint import SLOW, can
 from tests.vm.inside.tools import MIB, cgroup_of, read, shown
@@ -117,11 +118,9 @@ class Sink:
             os.close(self.reader)
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [("null", "null"), ("file", "null"), ("null", "pipe"), ("pipe", "pipe"), ("file", "file")]
-)
+@pytest.mark.parametrize(("before", "after"), [("null", "null"), ("file", "null"), ("pipe", "pipe"), ("file", "file")])
 def test_output_goes_where_restore_sends_it(saved: Saved, before: str, after: str) -> None:
-    """Whatever stdout was, and stdin is the host's /dev/null; detached."""
+    """Whatever stdout was but /dev/null, which is the container's own then; detached."""
     first, second = (Sink(kind, saved.box.bundle / f"out{n}") for n, kind in enumerate((before, after)))
     saved.up(stdout=first.fd)
     reached = saved.checkpoint()
@@ -241,14 +240,13 @@ def test_a_new_root(saved: Saved) -> None:
         volume.mkdir()
         (volume / "name").write_text(volume.name)
     other = box.directory / "other"
-    shutil.copytree(box.rootfs, other / "rootfs", symlinks=True)
-    for name in ("proc", "dev", "sys"):
-        if (other / "rootfs" / name).exists():
-            (other / "rootfs" / name).rmdir()
     box.mount("/scratch", "tmpfs", "tmpfs")
     box.bind("/volume", volumes[0])
     saved.up()
     reached = saved.checkpoint()
+    shutil.copytree(box.rootfs, other / "rootfs", symlinks=True)  # now: the program may have had a file of it open
+    for name in ("proc", "dev", "sys", "scratch", "volume"):
+        (other / "rootfs" / name).rmdir()
     box.config["mounts"][-1]["source"] = str(volumes[1])
     (other / "config.json").write_text(json.dumps(box.config))
     saved.restore(bundle=other)
@@ -285,6 +283,20 @@ def test_scope_of_systemd(scoped: Box) -> None:
     assert shown(unit, "ActiveState", "MemoryMax") == {"ActiveState": "active", "MemoryMax": str(256 * MIB)}
     scoped.delete("--force")
     until(lambda: shown(unit, "ActiveState") == {"ActiveState": "inactive"}, "the end of the scope", SLOW)
+
+
+def test_options_of_the_hosts_cgroups(saved: Saved) -> None:
+    """C04: criu mounts cgroup v2 without options, which takes nsdelegate from every container of the host."""
+    before = cgroup_options.current()
+    assert "nsdelegate" in before.split(",")
+    saved.up()
+    saved.checkpoint("--leave-running")
+    assert cgroup_options.current() == before
+    saved.checkpoint()
+    saved.restore()
+    assert cgroup_options.current() == before
+    checks = json.loads(saved.box.rt("doctor", "--json").out)["checks"]
+    assert next(check["status"] for check in checks if check["name"] == "nsdelegate") == "ok"
 
 
 # -- terminals ---------------------------------------------------------------------------------

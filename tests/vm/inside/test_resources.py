@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import Box, until
+import pyoci
+from pyoci.host import cgroup_options
+from tests.integration.harness import Box, cgroups, until
 from tests.vm.inside.tools import CGROUPS, MIB, cgroup_of, read
 
 if TYPE_CHECKING:
@@ -164,29 +166,31 @@ def test_unified_that_cannot_be(box: Box, key: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("where", "value"),
     [
-        {"memory": {"kernel": 9 * MIB}},
-        {"memory": {"kernelTCP": 9 * MIB}},
-        {"memory": {"swappiness": 60}},
-        {"memory": {"disableOOMKiller": True}},
-        {"memory": {"useHierarchy": False}},
-        {"cpu": {"realtimeRuntime": 1000}},
-        {"blockIO": {"leafWeight": 100}},
-        {"network": {"classID": 1}},
-        {"network": {"priorities": [{"name": "lo", "priority": 1}]}},
+        ("memory/kernel", 9 * MIB),
+        ("memory/kernelTCP", 9 * MIB),
+        ("memory/swappiness", 60),
+        ("memory/disableOOMKiller", True),
+        ("memory/useHierarchy", False),
+        ("cpu/realtimeRuntime", 1000),
+        ("cpu/realtimePeriod", 1000),
+        ("blockIO/leafWeight", 100),
+        ("blockIO/weightDevice/0/leafWeight", [{"major": MAJOR, "minor": MINOR, "leafWeight": 100}]),
+        ("network/classID", 1),
+        ("network/priorities", [{"name": "lo", "priority": 1}]),
     ],
-    ids=lambda bad: next(f"{section}.{key}" for section, keys in bad.items() for key in keys),
 )
-def test_what_v1_alone_has_is_an_error(box: Box, bad: dict[str, Any]) -> None:
-    """C06 C07 C11 C15 C18 C22"""
-    resources(box, **bad)
-    box.write()
-    result = box.rt("plan", str(box.bundle), check=False)
-    ((section, keys),) = bad.items()
+def test_what_v1_alone_has_is_an_error(box: Box, where: str, value: Any) -> None:
+    """C06 C07 C11 C15 C18 C22: said by create, before anything is made."""
+    section, key = where.split("/")[:2]
+    resources(box, **{section: {key: value}})
+    result = box.create(check=False)
     assert result.code == 1
     assert "cannot be set on this cgroup version" in result.error
-    assert f"/linux/resources/{section}/{next(iter(keys))}" in result.error
+    assert f"/linux/resources/{where}" in result.error
+    assert not box.entries()
+    assert not cgroups(box.id)
 
 
 def test_swap_is_what_is_over_memory(box: Box) -> None:
@@ -199,7 +203,7 @@ def test_swap_is_what_is_over_memory(box: Box) -> None:
 
 
 def test_out_of_memory_is_told(box: Box) -> None:
-    """The kernel's count; limits and pressure (PSI) as `events --stats` has them."""
+    """The kernel's count; the limit as `events --stats` has it."""
     resources(box, memory={"limit": 16 * MIB, "swap": 16 * MIB})
     box.script("head -c 100m /dev/zero | tail >/dev/null; sleep 1000")
     box.create()
@@ -208,7 +212,41 @@ def test_out_of_memory_is_told(box: Box) -> None:
     until(lambda: "oom_kill 1" in read(directory, "memory.events"), "an oom kill", timeout=30)
     stats = json.loads(box.rt("events", "--stats", box.id).out)["data"]
     assert stats["memory"]["usage"]["limit"] == 16 * MIB
-    assert set(stats["memory"]["psi"]) == {"some", "full"}
+
+
+def pressure(directory: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """What the kernel's files say, by the names that `events` has for them."""
+    files = {"cpu": "cpu.pressure", "memory": "memory.pressure", "blkio": "io.pressure"}
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, file in files.items():
+        lines = [line.split() for line in read(directory, file).splitlines()]
+        found[name] = {kind: {k: float(v) for k, v in (p.split("=") for p in pairs)} for kind, *pairs in lines}
+    return found
+
+
+def test_pressure(box: Box) -> None:
+    """PSI as `events --stats` has it is what the files of all three controllers say, after there was some."""
+    resources(box, memory={"limit": 16 * MIB, "swap": 16 * MIB}, cpu={"quota": 60000, "period": 100000})
+    copy = "dd if=/dev/zero of=/file bs=64k count=320 conv=fsync 2>/dev/null; cat /file >/dev/null"
+    box.script(f"while :; do :; done & while :; do {copy}; done")
+    box.up()
+    directory = cgroup_of(box.pid)
+
+    def felt() -> bool:
+        some = [kinds["some"] for kinds in pressure(directory).values()]
+        return all(one["total"] > 0 for one in some) and any(one["avg10"] > 0 for one in some)
+
+    until(felt, "pressure on processors, memory and disk", timeout=60)
+    box.rt("pause", box.id)  # the totals stay; averages change every two seconds
+    said: dict[str, Any] = {}
+
+    def steady() -> bool:
+        before = pressure(directory)
+        stats = json.loads(box.rt("events", "--stats", box.id).out)["data"]
+        said.update({name: stats[name]["psi"] for name in before})
+        return said == before == pressure(directory)
+
+    until(steady, "the kernel's own numbers", timeout=60)
 
 
 # -- devices --------------------------------------------------------------------------------------
@@ -233,7 +271,24 @@ def test_devices_by_program(box: Box) -> None:
         assert box.exec("sh", "-c", "echo >/dev/null").code == 0
 
 
-# -- the tree (no internal processes, threads, delegation) ----------------------------------------
+@pytest.mark.parametrize("driver", ["box", "scoped"])
+def test_devices_stay_shut_while_others_change(request: pytest.FixtureRequest, driver: str) -> None:
+    """C23: by either driver: who tries all the time is not let in between two lists of rules."""
+    box: Box = request.getfixturevalue(driver)
+    box.linux["devices"] = [{"path": "/dev/disk", "type": "b", "major": MAJOR, "minor": MINOR, "fileMode": 0o666}]
+    box.script("while ! { true </dev/disk; } 2>/dev/null; do :; done")
+    box.up()
+    container = pyoci.Container.open(box.id, root=str(box.root))
+    for minor in range(30):
+        rule = {"allow": True, "type": "c", "major": 7, "minor": minor, "access": "r"}
+        container.update({"devices": [rule], "pids": {"limit": 100 + minor}})
+    assert box.status == "running"
+    with contextlib.suppress(pyoci.Error):  # it ends, and its cgroup goes, while the other values are looked after
+        container.update({"devices": [{"allow": True, "access": "rwm"}]})
+    until(lambda: box.status == "stopped", "the end of its attempts")
+
+
+# -- the tree (no internal processes, threads) ----------------------------------------------------
 
 
 @pytest.fixture
@@ -250,7 +305,7 @@ def parent(box: Box) -> Iterator[Path]:
 
 
 def test_parent_with_processes_hands_out_no_controllers(box: Box, parent: Path) -> None:
-    """A setting that needs one is an error; without settings there is no need for any."""
+    """A setting that needs one is an error that names the parent; without settings there is no need for any."""
     pid = os.fork()
     if pid == 0:
         os.execvp("sleep", ["sleep", "1000"])
@@ -259,8 +314,9 @@ def test_parent_with_processes_hands_out_no_controllers(box: Box, parent: Path) 
         resources(box, memory={"limit": 32 * MIB})
         result = box.create(check=False)
         assert result.code == 1
-        assert "set memory.max" in result.error
+        assert f"set memory.max to {32 * MIB} in {parent}/inner: cgroup {parent} has 1 processes" in result.error
         assert "/linux/resources/memory/limit" in result.error
+        assert not (parent / "inner").exists()
         del box.linux["resources"]["memory"]
         box.create()
         assert cgroup_of(box.pid) == parent / "inner"
@@ -269,12 +325,35 @@ def test_parent_with_processes_hands_out_no_controllers(box: Box, parent: Path) 
         os.waitpid(pid, 0)
 
 
-def test_threaded_parent(box: Box, parent: Path) -> None:
-    """Below a threaded cgroup there are no domains: that is said, and nothing stays."""
+@pytest.mark.parametrize("kind", ["threaded", "domain threaded"])
+def test_threaded_parent(box: Box, parent: Path, kind: str) -> None:
+    """C02: below threads the container is threaded as well, with the controllers of threads: it lives as any other."""
+    threads = parent / "threads" if kind == "domain threaded" else parent
+    threads.mkdir(exist_ok=True)
+    (threads / "cgroup.type").write_text("threaded")
+    assert read(parent, "cgroup.type") == kind
+    resources(box, pids={"limit": 50}, cpu={"quota": 50000, "cpus": "0"})
+    box.up()
+    assert cgroup_of(box.pid) == parent / "inner"
+    shown = values(box, "cgroup.type", "pids.max", "cpu.max", "cpuset.cpus")
+    assert list(shown.values()) == ["threaded", "50", "50000 100000", "0"]
+    assert box.exec("cat", "/proc/self/cgroup").out == f"0::/{parent.name}/inner\n"
+    assert json.loads(box.rt("ps", "--format", "json", box.id).out) == [box.pid]
+    assert json.loads(box.rt("events", "--stats", box.id).out)["data"]["pids"]["limit"] == 50
+    box.rt("pause", box.id)
+    assert "frozen 1" in values(box, "cgroup.events")["cgroup.events"]
+    box.delete("--force")
+    assert not (parent / "inner").exists()
+
+
+def test_threaded_parent_and_what_threads_cannot_have(box: Box, parent: Path) -> None:
+    """C02: that is said, and nothing stays."""
     (parent / "cgroup.type").write_text("threaded")
+    resources(box, memory={"limit": 32 * MIB})
     result = box.create(check=False)
     assert result.code == 1
-    assert "operation not supported" in result.error.lower()
+    assert f"set memory.max to {32 * MIB} in {parent}/inner: cgroup {parent} is of type 'threaded'" in result.error
+    assert "/linux/resources/memory/limit" in result.error
     assert not (parent / "inner").exists()
 
 
@@ -343,42 +422,17 @@ def test_cgroup_mount(box: Box, option: str) -> None:
 
 def test_cgroup_mount_of_the_host(box: Box) -> None:
     """M17: without a namespace it is the host's tree; the options of the host's mount stay as they are."""
-
-    def options() -> list[str]:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        return next(line for line in lines if f" {CGROUPS} " in line).split()[-1].split(",")
-
-    # as systemd mounts it, whatever others (criu) have made of it since
-    subprocess.run(["mount", "-o", "remount,nsdelegate,memory_recursiveprot", CGROUPS], check=True)
-    assert "nsdelegate" in options()
+    assert "nsdelegate" in cgroup_options.current()
     box.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "ro")
     assert "system.slice" in box.sh("ls /sys/fs/cgroup; ! mkdir /sys/fs/cgroup/x 2>/dev/null").split()
-    assert "nsdelegate" in options()
+    assert "nsdelegate" in cgroup_options.current()
 
 
-def test_ownership_is_delegated(box: Box) -> None:
-    """C04: with a cgroup namespace and a writable mount, its root user owns the directory and what the kernel lists."""
-    box.userns(host=100000)
-    for path in [box.rootfs, *box.rootfs.rglob("*")]:
-        os.chown(path, 100000, 100000, follow_symlinks=False)
-    box.namespace("cgroup")
-    box.mount("/sys/fs/cgroup", "cgroup", "cgroup", "rw")
-    box.create()
-    directory = cgroup_of(box.pid)
-    with open("/sys/kernel/cgroup/delegate", encoding="ascii") as file:
-        listed = set(file.read().split())
-    owners = {path.name: path.stat().st_uid for path in directory.iterdir()}
-    assert directory.stat().st_uid == 100000
-    for name, owner in owners.items():
-        assert owner == (100000 if name in listed else 0), name
-
-
-def test_ownership_stays_without_a_writable_mount(box: Box) -> None:
-    """C04"""
-    box.userns(host=100000)
-    for path in [box.rootfs, *box.rootfs.rglob("*")]:
-        os.chown(path, 100000, 100000, follow_symlinks=False)
-    box.namespace("cgroup")
-    box.mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
-    box.create()
-    assert cgroup_of(box.pid).stat().st_uid == 0
+def test_cgroup_mount_in_the_hosts_namespace(box: Box) -> None:
+    """M17 N02: the same in a namespace that is joined by path, as of a container that has the host's."""
+    before = cgroup_options.current()
+    assert "nsdelegate" in before
+    box.namespace("cgroup", "/proc/self/ns/cgroup")
+    box.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "ro")
+    assert "system.slice" in box.sh("ls /sys/fs/cgroup").split()
+    assert cgroup_options.current() == before

@@ -119,6 +119,27 @@ def test_cgroupfs_in_a_delegated_scope(user: MakeUser) -> None:
     assert str(MANAGER)[len(str(CGROUPS)) :] in done.out
 
 
+def test_exec_from_elsewhere(user: MakeUser) -> None:
+    """C24: from another scope of his systemd; from outside of it, where he may move nothing, what helps is said."""
+    someone = user(scope=True)
+    someone.linux["cgroupsPath"] = someone.box.id
+    someone.linux["resources"] = {"pids": {"limit": 33}}
+    directory = cgroup_of(someone.up())
+    shown = ("cat", "/proc/self/cgroup")
+    assert someone.rt("exec", someone.box.id, *shown).out == f"0::/{directory.relative_to(CGROUPS)}\n"
+    someone.scope = False
+    for session in (False, True):
+        someone.session = session
+        done = someone.rt("exec", someone.box.id, *shown)
+        assert done.code != 0
+        assert "permission denied" in done.err.lower()
+        assert "systemd-run --user --scope" in done.err
+        assert len(read(directory, "cgroup.procs").split()) == 1
+    assert "/user-1000.slice/session-" in someone.command("cat", "/proc/self/cgroup").out
+    someone.delete()
+    assert not directory.exists()
+
+
 def test_limits_without_delegation(user: MakeUser) -> None:
     """Nothing of the system's is his: that is said, with what helps."""
     someone = user("plain")
@@ -153,9 +174,14 @@ def test_no_session(user: MakeUser) -> None:
 
 
 def test_manager_disabled(user: MakeUser) -> None:
+    """C03: whatever is asked for, it stays in the cgroup of who called."""
     someone = user()
+    someone.linux["cgroupsPath"] = f"/{someone.box.id}"
+    someone.linux["resources"] = {"memory": {"limit": 64 * MIB}, "pids": {"limit": 50}}
+    own = os.path.relpath(cgroup_of("self"), CGROUPS)
     done = someone.run("cat /proc/self/cgroup", "--cgroup-manager", "disabled")
-    assert done.code == 0, done.err
+    assert (done.code, done.out) == (0, f"0::/{own}\n"), done.err
+    assert not list(CGROUPS.glob(f"**/*{someone.box.id}*"))
 
 
 def test_init_ends_and_its_scope_with_it(user: MakeUser) -> None:

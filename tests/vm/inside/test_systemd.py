@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.harness import PROJECT, until
-from tests.vm.inside.tools import CGROUPS, MIB, cgroup_of, read, shown, systemctl
+from tests.vm.inside.tools import CGROUPS, MIB, cgroup_of, check_devices, read, shown, systemctl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,11 +105,151 @@ def test_resources_are_properties_and_files(scoped: Box) -> None:
         "hugetlb.2MB.rsvd.max": str(4 * MIB),
     }
     assert {name: read(directory, name) for name in files} == files
-    assert systemctl("daemon-reload").code == 0
+    reload(scoped)
     # systemd writes again what it knows, and nothing else has changed
     kept = {name: text for name, text in files.items() if name != "cpu.max"}
     assert {name: read(directory, name) for name in kept} == kept
     assert read(directory, "cpu.weight") == weight == shown(unit(scoped), "CPUWeight")["CPUWeight"]
+
+
+def reload(box: Box) -> None:
+    """Have systemd write everything again: a quota of 33333 is a whole percent afterwards."""
+    directory = cgroup_of(box.pid)
+    assert read(directory, "cpu.max") == "33333 100000"
+    assert systemctl("daemon-reload").code == 0
+    until(lambda: read(directory, "cpu.max") == "34000 100000", "the values as systemd knows them")
+
+
+SETTINGS: list[tuple[dict[str, object], dict[str, str]]] = [
+    (
+        {
+            "cpu": {"idle": 1},
+            "pids": {"limit": 5},
+            "blockIO": {"weight": 500},
+            "unified": {"cpu.max": "33333 100000", "cpuset.cpus": "1", "cpuset.mems": "0-1", "memory.swap.max": "0"},
+        },
+        {
+            "cpu.idle": "1",
+            "cpu.weight": "0",
+            "io.weight": "default 4950",
+            "cpuset.cpus": "1",
+            "cpuset.mems": "0-1",
+            "memory.swap.max": "0",
+            "pids.max": "5",
+        },
+    ),
+    (
+        {
+            "cpu": {"quota": 33333},
+            "unified": {
+                "cpu.weight": "77",
+                "io.weight": "default 300",
+                "memory.high": "1G",
+                "memory.low": "4M",
+                "memory.min": "2048k",
+                "memory.max": "2g",
+                "pids.max": "max",
+            },
+        },
+        {
+            "cpu.idle": "0",
+            "cpu.weight": "77",
+            "io.weight": "default 300",
+            "memory.high": str(1 << 30),
+            "memory.low": str(4 * MIB),
+            "memory.min": str(2 * MIB),
+            "memory.max": str(2 << 30),
+            "pids.max": "max",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("resources", "files"), SETTINGS, ids=["idle", "weights"])
+def test_settings_stay(scoped: Box, resources: dict[str, object], files: dict[str, str]) -> None:
+    """C21 C26: neither an update of another value nor a reload changes them; the update leaves them exact, too."""
+    scoped.linux["resources"].update(resources)
+    scoped.create()
+    directory = cgroup_of(scoped.pid)
+    exact = {**files, "cpu.max": "33333 100000"}
+    assert {name: read(directory, name) for name in exact} == exact
+    scoped.rt("update", "--memory-reservation", str(3 * MIB), scoped.id)
+    exact["memory.low"] = files["memory.low"] = str(3 * MIB)
+    assert {name: read(directory, name) for name in exact} == exact
+    reload(scoped)
+    assert {name: read(directory, name) for name in files} == files
+
+
+def test_update_keeps_what_systemd_has_no_word_for(scoped: Box) -> None:
+    """C21 C26: docs/ARCHITECTURE.md has what a reload makes of them."""
+    scoped.linux["resources"]["pids"] = {"limit": 0}
+    files = {"memory.oom.group": "1", "cpu.max.burst": "1000", "io.max": "254:0 rbps=max wbps=max riops=max wiops=8"}
+    scoped.linux["resources"]["unified"] = {"cpu.max": "33333 100000", **files}
+    scoped.create()
+    files.update({"pids.max": "0", "cpu.max": "33333 100000"})
+    directory = cgroup_of(scoped.pid)
+    scoped.rt("update", "--memory", str(64 * MIB), scoped.id)
+    assert {name: read(directory, name) for name in files} == files
+    reload(scoped)
+    files.update({"pids.max": "1", "cpu.max": "34000 100000"})
+    del files["memory.oom.group"]  # systemd 253 is the first to write it
+    assert {name: read(directory, name) for name in files} == files
+
+
+def test_idle_comes_and_goes(scoped: Box) -> None:
+    """C13 C26"""
+    scoped.linux["resources"]["cpu"] = {"shares": 2048, "quota": 33333}
+    scoped.create()
+    directory = cgroup_of(scoped.pid)
+    for idle, weight in (("1", "0"), ("0", "100")):
+        scoped.rt("update", "--cpu-idle", idle, scoped.id)
+        assert (read(directory, "cpu.idle"), read(directory, "cpu.weight")) == (idle, weight)
+        scoped.rt("update", "--pids-limit", "9", scoped.id)
+        assert (read(directory, "cpu.idle"), read(directory, "cpu.weight")) == (idle, weight)
+        reload(scoped)
+        assert (read(directory, "cpu.idle"), read(directory, "cpu.weight")) == (idle, weight)
+        scoped.rt("update", "--cpu-quota", "33333", "--cpu-period", "100000", scoped.id)
+
+
+def send(box: Box, resources: object) -> str:
+    """Have other resources set; the error."""
+    file = box.bundle / "resources.json"
+    file.write_text(json.dumps(resources))
+    return box.rt("update", "--resources", str(file), box.id, check=False).error
+
+
+def test_a_failed_update_is_unknown_to_systemd(scoped: Box) -> None:
+    """C26: it would apply at the next reload what the kernel has refused."""
+    scoped.linux["resources"].update(
+        memory={"limit": 64 * MIB, "swap": 64 * MIB}, pids={"limit": 22}, cpu={"quota": 33333, "idle": 1}
+    )
+    scoped.create()
+    directory = cgroup_of(scoped.pid)
+    names = ("memory.max", "memory.swap.max", "pids.max", "cpu.idle", "cpu.max", "cpu.weight", "cpuset.cpus")
+    before = {name: read(directory, name) for name in names}
+    known = ("MemoryMax", "MemorySwapMax", "TasksMax", "CPUWeight", "CPUQuotaPerSecUSec", "AllowedCPUs")
+    told = shown(unit(scoped), *known)
+    refused = {"memory": {"limit": 32 * MIB}, "pids": {"limit": 33}, "cpu": {"cpus": "4000", "idle": 0, "shares": 512}}
+    assert "/cpu/cpus" in send(scoped, refused)
+    assert {name: read(directory, name) for name in names} == before
+    assert shown(unit(scoped), *known) == told
+    reload(scoped)
+    before["cpu.max"] = "34000 100000"
+    assert {name: read(directory, name) for name in names} == before
+
+
+def test_a_limit_below_what_is_used(scoped: Box) -> None:
+    """C08: refused before systemd is told."""
+    scoped.mount("/data", "tmpfs", "tmpfs")
+    scoped.script("head -c 8000000 /dev/zero > /data/file; echo done; exec sleep 1000")
+    scoped.up()
+    until(lambda: "done" in scoped.logs(), "the file")
+    limits = shown(unit(scoped), "MemoryMax"), read(cgroup_of(scoped.pid), "memory.max")
+    error = send(scoped, {"memory": {"limit": 4 * MIB, "checkBeforeUpdate": True}})
+    assert "more than the new limit" in error
+    assert (shown(unit(scoped), "MemoryMax"), read(cgroup_of(scoped.pid), "memory.max")) == limits
+    assert not send(scoped, {"memory": {"limit": 64 * MIB, "checkBeforeUpdate": True}})
+    assert shown(unit(scoped), "MemoryMax")["MemoryMax"] == read(cgroup_of(scoped.pid), "memory.max") == str(64 * MIB)
 
 
 def test_update_tells_systemd_too(scoped: Box) -> None:
@@ -131,19 +272,8 @@ def test_limits_under_which_nothing_can_be_forked(scoped: Box, limit: int) -> No
 
 
 def test_devices_stay_shut(scoped: Box) -> None:
-    """C23: our filter is there beside systemd's, also when systemd writes its own again."""
-    scoped.linux["resources"]["devices"] = [{"allow": False, "access": "rwm"}]
-    scoped.linux["devices"] = [{"path": "/dev/disk", "type": "b", "major": 254, "minor": 0, "fileMode": 0o666}]
-    scoped.up()
-    look = ("sh", "-c", "head -c1 /dev/disk | wc -c")
-    assert scoped.exec(*look).out == "0\n"
-    systemctl("daemon-reload")
-    assert scoped.exec(*look).out == "0\n"
-    file = scoped.bundle / "resources.json"
-    file.write_text('{"devices": [{"allow": true, "access": "rwm"}]}')
-    scoped.rt("update", "--resources", str(file), scoped.id)
-    assert scoped.exec(*look).out == "1\n"
-    assert scoped.exec("sh", "-c", "head -c1 /dev/zero >/dev/null").code == 0
+    """C23: our filter is there beside systemd's."""
+    check_devices(scoped)
 
 
 def test_annotations_are_properties(scoped: Box) -> None:

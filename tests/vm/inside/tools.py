@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,40 @@ def as_user(name: str) -> list[str]:
     return ["runuser", "-u", name, "--", "env", *environment]
 
 
+def check_devices(scoped: Box) -> None:
+    """C23: a device stays shut, also when systemd has written rules of its own again, until `update` opens it.
+
+    It writes them after a reload, and when `update` tells it of another limit.
+    """
+    scoped.linux["resources"]["devices"] = [{"allow": False, "access": "rwm"}]
+    scoped.linux["devices"] = [{"path": "/dev/disk", "type": "b", "major": 254, "minor": 0, "fileMode": 0o666}]
+    scoped.up()
+    look = ("sh", "-c", "head -c1 /dev/disk | wc -c")
+    assert scoped.exec(*look).out == "0\n"
+    assert systemctl("daemon-reload").code == 0
+    assert scoped.exec(*look).out == "0\n"
+    scoped.rt("update", "--pids-limit", "50", scoped.id)
+    assert scoped.exec(*look).out == "0\n"
+    assert scoped.exec("sh", "-c", "head -c1 /dev/zero >/dev/null").code == 0
+    file = scoped.bundle / "resources.json"
+    file.write_text('{"devices": [{"allow": true, "access": "rwm"}]}')
+    scoped.rt("update", "--resources", str(file), scoped.id)
+    assert scoped.exec(*look).out == "1\n"
+    assert scoped.exec("sh", "-c", "head -c1 /dev/zero >/dev/null").code == 0
+
+
 def cgroup_of(pid: int | str) -> Path:
     """The directory of the cgroup that a process is in."""
     return Path(f"{CGROUPS}{Path(f'/proc/{pid}/cgroup').read_text().strip().removeprefix('0::')}")
+
+
+def fetched(url: str) -> str:
+    """What a web server says; "" as long as it does not."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            return str(answer.read(), "utf-8")
+    except OSError:
+        return ""
 
 
 def read(directory: Path, name: str) -> str:
@@ -59,6 +91,7 @@ class User:
         self.box = box
         self.name = name
         self.scope = scope
+        self.session = False  # as by login: PAM makes a session, whose scope is the system's
         self.uid = pwd.getpwnam(name).pw_uid
         self.root = f"/run/user/{self.uid}/{box.id}"
         for path in (box.bundle, box.rootfs, *box.rootfs.iterdir()):
@@ -68,7 +101,7 @@ class User:
         self.config: dict[str, Any] = json.loads((box.bundle / "config.json").read_text())
         self.config["process"]["terminal"] = False
         # so that a container can say where the host has it
-        self.linux["namespaces"].remove({"type": "cgroup"})
+        self.linux["namespaces"] = [one for one in self.linux["namespaces"] if one["type"] != "cgroup"]
 
     @property
     def linux(self) -> dict[str, Any]:
@@ -78,6 +111,8 @@ class User:
     def command(self, *args: str, out: Path | None = None) -> Result:
         """Run something as the user."""
         words = as_user(self.name)
+        if self.session:
+            words[:4] = [*"systemd-run --quiet --wait --pipe --property=PAMName=login".split(), f"--uid={self.name}"]
         if self.scope:
             words += ["systemd-run", "--user", "--scope", "--quiet", "--property=Delegate=yes", "--"]
         words += [RUNTIME[0] if args[0] == "pyoci" else args[0], *args[1:]]
@@ -101,9 +136,9 @@ class User:
         self.write()
         return self.rt(*options, "run", "--bundle", str(self.box.bundle), self.box.id)
 
-    def up(self, *options: str) -> int:
-        """A container that sleeps; the pid of its init."""
-        self.config["process"]["args"] = ["sleep", "1000"]
+    def up(self, *options: str, script: str = "exec sleep 1000") -> int:
+        """A container that runs a script, or sleeps; the pid of its init."""
+        self.config["process"]["args"] = ["sh", "-c", script]
         self.write()
         out = self.box.bundle / "create.out"
         done = self.rt(*options, "create", "--bundle", str(self.box.bundle), self.box.id, out=out)
