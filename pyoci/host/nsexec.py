@@ -18,7 +18,7 @@ from pyoci.plan import ops
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 else:
     import _signal
 
@@ -68,24 +68,21 @@ def binary() -> int:
 
 def _sealed_copy(path: str) -> int:
     source = kernel.open(path, kernel.O_RDONLY | kernel.O_CLOEXEC)
+
+    def fill(copy: int) -> None:
+        offset = 0
+        while sent := kernel.sendfile(copy, source, offset, 1 << 30):
+            offset += sent
+
     try:
-        flags = kernel.MFD_CLOEXEC | kernel.MFD_ALLOW_SEALING
         try:
-            copy = kernel.memfd_create("nsexec", flags | MFD_EXEC)
+            return _sealed("nsexec", fill, MFD_EXEC)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            copy = kernel.memfd_create("nsexec", flags)
-        try:
-            while kernel.sendfile(copy, source, None, 1 << 30):
-                pass
-            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
-        except BaseException:
-            kernel.close(copy)
-            raise
+            return _sealed("nsexec", fill)
     finally:
         kernel.close(source)
-    return copy
 
 
 def sealed_plan(plan: Sequence[ops.Op]) -> int:
@@ -94,17 +91,41 @@ def sealed_plan(plan: Sequence[ops.Op]) -> int:
         data = ops.encode(plan)
     except ValueError as error:
         raise errors.InvalidConfig(str(error)) from None
+
+    def fill(fd: int) -> None:
+        rest = data
+        while rest:
+            rest = rest[kernel.write(fd, rest) :]
+
     try:
-        fd = kernel.memfd_create("plan", kernel.MFD_CLOEXEC | kernel.MFD_ALLOW_SEALING)
-        try:
-            while data:
-                data = data[kernel.write(fd, data) :]
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-        except BaseException:
-            kernel.close(fd)
-            raise
+        return _sealed("plan", fill)
     except OSError as error:
         raise errors.failed("write the plan", error) from None
+
+
+def _sealed(name: str, fill: Callable[[int], None], flags: int = 0) -> int:
+    """A memfd that `fill` has written and nobody can change any more.
+
+    The kernel cannot tell a writer from whatever else holds one of its pages for a moment (compaction, for one): it
+    waits for up to 0.2 s, then says EBUSY (fcntl(2), F_SEAL_WRITE).  Another memfd has other pages.
+    """
+    for _ in range(4):
+        try:
+            return _sealed_once(name, fill, flags)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+    return _sealed_once(name, fill, flags)
+
+
+def _sealed_once(name: str, fill: Callable[[int], None], flags: int) -> int:
+    fd = kernel.memfd_create(name, kernel.MFD_CLOEXEC | kernel.MFD_ALLOW_SEALING | flags)
+    try:
+        fill(fd)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        kernel.close(fd)
+        raise
     return fd
 
 

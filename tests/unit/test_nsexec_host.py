@@ -14,7 +14,7 @@ import socket
 import struct
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -431,6 +431,55 @@ def test_binary_from_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join()
     assert len(set(seen)) == 1
     os.close(seen[0])
+
+
+class Pins:
+    """fcntl, where something holds a page of the memfd the first `times` times, as the kernel itself may."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self.refused = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(fcntl, name)
+
+    def fcntl(self, fd: int, command: int, seals: int) -> int:
+        if not self.left:
+            return fcntl.fcntl(fd, command, seals)
+        self.left -= 1
+        reader, writer = os.pipe()
+        try:
+            os.splice(fd, writer, 1, 0)  # the page itself is in the pipe now
+            return fcntl.fcntl(fd, command, seals)
+        except OSError as error:
+            assert error.errno == errno.EBUSY
+            self.refused += 1
+            raise
+        finally:
+            os.close(reader)
+            os.close(writer)
+
+
+@built
+@pytest.mark.parametrize("make", [lambda: nsexec._sealed_copy(nsexec.nsexec_path()), lambda: nsexec.sealed_plan(PLAN)])
+def test_a_page_that_is_held_for_a_moment(monkeypatch: pytest.MonkeyPatch, make: Callable[[], int]) -> None:
+    pins = Pins(2)
+    monkeypatch.setattr(nsexec, "fcntl", pins)
+    before = set(os.listdir("/proc/self/fd"))
+    fd = make()
+    assert pins.refused == 2
+    assert fcntl.fcntl(fd, fcntl.F_GET_SEALS) == nsexec._SEALS
+    assert os.fstat(fd).st_size
+    os.close(fd)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_pages_that_are_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nsexec, "fcntl", Pins(1000))
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(errors.SetupError, match="write the plan: device or resource busy"):
+        nsexec.sealed_plan(PLAN)
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_no_binary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
