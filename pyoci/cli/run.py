@@ -30,10 +30,11 @@ def run(given: options.Parsed, opts: options.Parsed) -> int:
     """Run the container."""
     if opts.flag("detach"):
         container = common.make(given, opts)
+        pid = pid_told(container, opts)
         try:
             common.start(container)
         except BaseException as error:
-            discard(container, error)
+            discard(container, opts, pid, error)
             raise
         common.report(container)
         return 0
@@ -60,6 +61,7 @@ def foreground(
 
     with Foreground() as front:
         container = make(front.attach)
+        pid = pid_told(container, opts)
         try:
             reap = not opts.flag("no-subreaper") and become_subreaper(container)
             front.listen(front.attached, reap)  # the program may ask for a signal as soon as it runs
@@ -68,7 +70,7 @@ def foreground(
             front.wait(container.pidfd)
             status = container.wait()
         except BaseException as error:
-            discard(container, error)
+            discard(container, opts, pid, error)
             raise
     if not opts.flag("keep"):
         container.delete(force=True)  # without a pid namespace others may have outlived its first process
@@ -90,11 +92,20 @@ def become_subreaper(container: Container) -> bool:
     return True
 
 
-def discard(container: Container, error: BaseException) -> None:
+def pid_told(container: Container, opts: options.Parsed) -> int:
+    """The pid that is in the pid file, 0 when none was asked for."""
+    return container.pid if opts.text("pid-file") else 0
+
+
+def discard(container: Container, opts: options.Parsed, pid: int, error: BaseException) -> None:
     """Undo what was begun; the error that made it necessary is the one to show."""
+    from pyoci import container_shared
+
     try:
         container.delete(force=True)
     except errors.NotFound:
-        return  # a start that fails deletes it
+        pass  # a start that fails deletes it
     except (errors.Error, OSError) as second:
         error.add_note(f"while cleaning up: {second}")
+    if pid:
+        container_shared.attempt(error, container_shared.remove_pid_file, opts.text("pid-file"), pid)

@@ -63,6 +63,22 @@ def test_run_detached(box: Box) -> None:
     until(lambda: box.logs() == "ready\n", "its output")
 
 
+@pytest.mark.parametrize("point", ["startContainer", "poststart"])
+@pytest.mark.parametrize("options", [(), ("--detach",)])
+def test_a_start_that_fails_leaves_no_pid_file(box: Box, options: tuple[str, ...], point: str) -> None:
+    pid_file = box.bundle / "pid"
+    box.config["hooks"] = {point: [{"path": "/bin/false"}]}
+    assert box.run(*options, "--pid-file", str(pid_file), check=False).code == 1
+    assert not pid_file.exists()
+
+
+def test_a_pid_file_of_somebody_else_stays(box: Box) -> None:
+    pid_file = box.bundle / "pid"
+    box.hook("poststart", "/bin/sh", "sh", "-c", f"echo 1 > {pid_file}; exit 1")
+    assert box.run("--pid-file", str(pid_file), check=False).code == 1
+    assert pid_file.read_text() == "1\n"
+
+
 def test_stdin_is_the_containers(box: Box) -> None:
     box.args("cat")
     box.write()
