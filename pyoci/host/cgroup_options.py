@@ -4,9 +4,12 @@ namespace sets them for everybody (cgroups(7), "Cgroup delegation").  criu mount
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import subprocess
 
 from pyoci.host import facts
+from pyoci.host import state as states
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,23 +20,50 @@ MOUNT = ("unshare", "--mount", "--propagation", "private", "mount", "-t", "cgrou
 PLACE = "/sys"  # any directory that is not cgroup v2 already
 
 
+NOTE = ".criu:"  # under the default ROOT: the options from before; no id has a colon
+LONGEST = 4096  # bytes, of the options
+
+
 @contextlib.contextmanager
 def kept(warnings: list[str]) -> Iterator[None]:
     """Put the options of cgroup v2 back to what they were.  warnings: grows when that cannot be done.
 
-    Of two at once the second may see what the first is going to mend, and then mends nothing.
     Raises errors.SetupError when /proc cannot be read.
     """
-    before = current()
+    with _noted() as before:
+        try:
+            yield
+        finally:
+            now = current()
+            if now != before:
+                refused = put(before)
+                if refused:
+                    text = f"the options of the host's cgroup v2 were {before or 'none'} and are {now or 'none'} now"
+                    warnings.append(f"{text}: {refused}")
+
+
+@contextlib.contextmanager
+def _noted() -> Iterator[str]:
+    """What they were before anybody began to change them: the first one notes it for those that begin meanwhile."""
     try:
-        yield
+        fd = states.open_note(NOTE)
+    except OSError:
+        yield current()
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(fd, fcntl.LOCK_SH)  # until the first has noted them
+            before = os.pread(fd, LONGEST, 0).decode("ascii", "replace")
+        else:
+            before = current()
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, before.encode("ascii", "replace"), 0)
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        yield before
     finally:
-        now = current()
-        if now != before:
-            refused = put(before)
-            if refused:
-                text = f"the options of the host's cgroup v2 were {before or 'none'} and are {now or 'none'} now"
-                warnings.append(f"{text}: {refused}")
+        os.close(fd)
 
 
 def current() -> str:

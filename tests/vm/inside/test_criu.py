@@ -292,6 +292,10 @@ def test_options_of_the_hosts_cgroups(saved: Saved) -> None:
     saved.up()
     saved.checkpoint("--leave-running")
     assert cgroup_options.current() == before
+    with cgroup_options.kept([]):  # another one has begun, and has taken them away
+        assert not cgroup_options.put("")
+        saved.checkpoint("--leave-running")
+        assert cgroup_options.current() == before
     saved.checkpoint()
     saved.restore()
     assert cgroup_options.current() == before
