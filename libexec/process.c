@@ -318,9 +318,8 @@ static int ready_to_exec(struct ctx *ctx, const struct op *op)
 	 * reach and close_range(2) not there, nothing was opened since */
 	if (ctx->proc >= 0 && (r = close_others(ctx, 3 + (unsigned)preserve)) < 0)
 		return r;
-	for (int64_t fd = 3; fd < 3 + preserve; fd++)
-		if (fcntl((int)fd, F_SETFD, 0) < 0)
-			return -errno;
+	/* What the caller handed on is not close-on-exec, or it had not come to us.  Ours are, and stay so: where he
+	 * handed on less than he says, one of them has such a number. */
 	if (prctl(PR_SET_PDEATHSIG, 0) < 0)
 		return -errno;
 	ctx->envp = vector(op, (int)argc, op->num[1], ctx->home);

@@ -63,11 +63,9 @@ class Run(nsexec.Host):
         """What can be seen to be wrong before anything is made.  Raises errors.UsageError, errors.SetupError."""
         request = self.request
         for fd in range(3, 3 + request.preserve_fds):
-            try:
-                kernel.fstat(fd)
-            except OSError:
+            if not _handed_on(fd):
                 many = request.preserve_fds
-                raise errors.UsageError(f"descriptor {fd} of --preserve-fds {many} is not open") from None
+                raise errors.UsageError(f"descriptor {fd} of --preserve-fds {many} is not open")
         console.check(self.plan.terminal, request.console_socket, request.console is None)
         if request.console_socket:
             self.peer = console.connect(request.console_socket)
@@ -135,6 +133,14 @@ class Run(nsexec.Host):
         for peer in (self.peer, self.pidfd_peer):
             if peer:
                 peer.close()
+
+
+def _handed_on(fd: int) -> bool:
+    """Whether the caller has opened it for the program.  One of our own that has got its number is close-on-exec."""
+    try:
+        return kernel.get_inheritable(fd)
+    except OSError:
+        return False
 
 
 def attempt(error: BaseException, step: Callable[..., object], *args: object) -> None:

@@ -466,6 +466,26 @@ TEETH = (
     ),
     tooth(
         "9",
+        "what is preserved was handed on",
+        "security/test_descriptors.py::test_what_nobody_handed_on_is_not_the_runtimes",
+        (
+            "pyoci/container_shared.py",
+            "        return kernel.get_inheritable(fd)\n",
+            "        return bool(kernel.fstat(fd))\n",
+        ),
+    ),
+    tooth(
+        "9",
+        "what the runtime has opened is close-on-exec to the end",
+        "security/test_descriptors.py::test_nothing_of_nsexec_is_preserved",
+        (
+            "libexec/process.c",
+            "	if (prctl(PR_SET_PDEATHSIG, 0) < 0)\n		return -errno;\n	ctx->envp",
+            "	for (int64_t fd = 3; fd < 3 + preserve; fd++)\n		fcntl((int)fd, F_SETFD, 0);\n	prctl(PR_SET_PDEATHSIG, 0);\n	ctx->envp",
+        ),
+    ),
+    tooth(
+        "9",
         "without close_range they are closed as well",
         "security/test_degraded.py::test_leaks_are_closed",
         (

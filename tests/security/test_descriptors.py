@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Box, fd_numbers, pyoci_only
+from tests.integration.harness import PROJECT, Box, fd_numbers, pyoci_only
 from tests.security.conftest import NUMBERS, inside
 
 
@@ -97,3 +99,43 @@ def test_environment_of_the_runtime(box: Box) -> None:
     box.up()
     assert "secret" not in box.exec("env", env={**os.environ, "TOKEN_OF_THE_ENGINE": "secret"}).out
     assert "secret" not in Path(f"/proc/{box.pid}/environ").read_text()
+
+
+# Has descriptors preserved that nobody handed on: those of this process and of nsexec have such numbers.
+UNCHECKED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pyoci import container_shared
+from pyoci.container import Container
+container_shared._handed_on = bool
+Container.open(sys.argv[3], sys.argv[2]).exec(["probe", "fds"], preserve_fds=20).wait()
+"""
+
+
+@pyoci_only("1.1 passes what happens to be open there")
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_what_nobody_handed_on_is_not_the_runtimes(box: Box, tmp_path: Path, verb: str) -> None:
+    """LISTEN_FDS or --preserve-fds of a caller who has nothing open: number 3 is the runtime's log, and then nsexec's
+    procfs of the host."""
+    log = ("--log", str(tmp_path / "log"))
+    environ = {**os.environ, "LISTEN_FDS": "1"}
+    if verb == "run":
+        box.args("probe", "fds")
+        box.write()
+        result = box.rt(*log, "run", "--bundle", str(box.bundle), box.id, check=False, env=environ)
+    else:
+        box.up()
+        result = box.rt(*log, "exec", "--preserve-fds", "1", box.id, "probe", "fds", check=False)
+    assert result.code != 0
+    assert result.out == ""
+    assert "descriptor 3 of --preserve-fds 1 is not open" in (tmp_path / "log").read_text()
+
+
+@pyoci_only("a part of it is replaced")
+def test_nothing_of_nsexec_is_preserved(box: Box) -> None:
+    """Whatever it was told: what it has opened itself is close-on-exec to the end."""
+    box.up()
+    argv = [sys.executable, "-I", "-S", "-c", UNCHECKED, str(PROJECT), str(box.root), box.id]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
+    assert fd_numbers(done.stdout) == [0, 1, 2]
