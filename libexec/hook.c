@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -114,7 +115,7 @@ static int talk(struct running *h, int64_t deadline)
 
 		if (deadline && wait <= 0)
 			return -ETIMEDOUT;
-		if (poll(p, 3, (int)wait) < 0) {
+		if (poll(p, 3, wait > INT_MAX ? INT_MAX : (int)wait) < 0) {
 			if (errno == EINTR)
 				continue;
 			return -errno;

@@ -24,6 +24,7 @@ else:
 PIDFD_GET_INFO = 0xC000FF0B | 64 << 16
 PIDFD_INFO_EXIT = 8
 _INFO = struct.Struct("<Q52xi")  # mask, ids, exit_code
+_LONGEST = 0x7FFFFFFF  # ms that poll(2) can wait, 24 days: who waits longer asks again
 _REAPING = 200  # ms a parent is given to reap its child
 # ESRCH; and where the number is that of a thread, or of a session that has outlived its leader: ENOENT, or EINVAL
 # before Linux 6.16
@@ -188,7 +189,7 @@ class Process:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             rest = None if deadline is None else max(0, deadline - time.monotonic())
-            if poller.poll(None if rest is None else rest * 1000):
+            if poller.poll(None if rest is None else min(rest * 1000, _LONGEST)):
                 return True
             if deadline is not None and time.monotonic() >= deadline:
                 return False

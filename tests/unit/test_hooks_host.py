@@ -95,6 +95,11 @@ def test_failure_in_words(hook: dict[str, Any], message: str) -> None:
     assert message.replace("\\\\n", "\\n") in str(caught.value)
 
 
+def test_timeout_of_months() -> None:
+    """H04: more milliseconds than poll(2) takes at once."""
+    run(shell("true", timeout=0x7FFFFFFF))
+
+
 def test_output_is_bounded() -> None:
     """H06: the end of it is kept."""
     with pytest.raises(errors.HookError, match="the last word") as caught:
