@@ -137,6 +137,7 @@ class Execution(shared.Run):
         if not self.runner.has("fork"):
             self.forked(self.runner.pid)
         self.runner.send_plan(self.fds)
+        self.close_fds()  # or the gate would keep a writer that is not the process: see open_gate
         self.runner.run(self)
         self.runner.reap_spawned()
         assert self.process

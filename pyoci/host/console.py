@@ -16,13 +16,16 @@ SUN_PATH = 107  # bytes of a path that sockaddr_un holds beside the NUL, unix(7)
 NAME = b"/dev/ptmx"  # goes with the descriptor: one byte at the least must
 
 
-def connect(path: str, what: str = "console") -> _socket.socket:
+def connect(path: str, what: str = "console", seconds: int = 0) -> _socket.socket:
     """Connect to the AF_UNIX stream socket at path, which will get a descriptor: the master of the terminal.
 
-    Done before anything is made, so that a wrong path leaves nothing behind.  Raises SetupError.
+    Done before anything is made, so that a wrong path leaves nothing behind.
+    seconds: how long somebody who listens but accepts nobody is waited for, 0: for ever.  Raises SetupError.
     """
     peer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
+        # the kernel's own: in Python a socket with a time limit does not wait in connect(2) at all, unix(7)
+        peer.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
         _connect(peer, path)
     except OSError as error:
         peer.close()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WHERE = "/linux/seccomp/listenerPath"
 FD_NAME = "seccompFd"
-TIMEOUT = 30.0  # seconds an agent is given to take its message
+TIMEOUT = 30  # seconds an agent is given to take its message
 _PIDFD_GETFD = 438  # the same on every architecture
 _PAGE = 4096
 
@@ -65,7 +65,7 @@ def _fetch(pid: int, number: int) -> int:
 
 def _send(path: str, data: bytes, fd: int) -> None:
     try:
-        peer = console.connect(path, "seccomp listener")
+        peer = console.connect(path, "seccomp listener", TIMEOUT)
     except errors.SetupError as error:
         error.where = WHERE
         error.hint = "the agent has to listen on a stream socket there"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -13,18 +14,18 @@ import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.harness import PROJECT, Box, children, pyoci_only, until
+from tests.integration.harness import PROJECT, TIMEOUT, Box, children, proc_status, pyoci_only, until
 from tests.integration.test_create_steps import KILLED
 from tests.integration.test_rootless import User, user
 from tests.integration.test_seccomp import profile, rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["user"]  # the fixture
 pytestmark = pyoci_only("1.1 is built without it on some distributions")
@@ -271,6 +272,38 @@ def test_filter_by_annotation(box: Box) -> None:
     box.config["annotations"] = {"run.oci.seccomp_bpf_data": "BgAAAAAA/38="}
     shown = box.output("cat", "/proc/self/status")
     assert "Seccomp:\t2" in shown
+
+
+def joined(box: Box) -> int:
+    """The process of an exec that has loaded its profile, as the host sees it, or 0."""
+    namespace = os.readlink(f"/proc/{box.pid}/ns/pid")
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            same = pid != box.pid and os.readlink(f"/proc/{pid}/ns/pid") == namespace
+            if same and proc_status(pid, "Seccomp") == "2":
+                return pid
+    return 0
+
+
+def test_exec_is_killed_while_the_agent_is_slow(box: Box) -> None:
+    """S06 SECURITY 22: a process of the container kills it before it has said that it waits: nobody waits for it."""
+    box.up()
+    path = box.bundle / "slow.sock"
+    config = json.loads((box.root / box.id / "config.json").read_text())
+    config["linux"]["seccomp"] = profile(rule("mkdir", "NOTIFY"), listenerPath=str(path))
+    (box.root / box.id / "config.json").write_text(json.dumps(config))  # only what is added later has a listener
+    with socket.socket(socket.AF_UNIX) as slow, socket.socket(socket.AF_UNIX) as before:
+        slow.bind(str(path))
+        slow.listen(0)
+        before.connect(str(path))  # who connects now waits
+        process = box.popen("exec", box.id, "sleep", "100", stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        until(lambda: joined(box), "the process waits for its agent")
+        until(lambda: "unix_wait" in Path(f"/proc/{process.pid}/wchan").read_text(), "so does the runtime")
+        os.kill(joined(box), signal.SIGKILL)
+        slow.listen(1)
+        for _ in range(2):
+            slow.accept()[0].close()
+        assert process.wait(timeout=TIMEOUT) != 0
 
 
 @pytest.mark.parametrize("step", ["listener", "ready", "publish", "verbs"])

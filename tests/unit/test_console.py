@@ -56,6 +56,17 @@ def popen(script: str, mode: str = "tty") -> subprocess.Popen[bytes]:
 # -- the console socket -----------------------------------------------------------------------
 
 
+def test_who_accepts_nobody_is_not_waited_for(tmp_path: Path) -> None:
+    """An agent that hangs: create would, with the lock, and `delete --force` after it."""
+    path = str(tmp_path / "busy")
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as before:
+        busy.bind(path)
+        busy.listen(0)
+        before.connect(path)
+        with pytest.raises(errors.SetupError, match="cannot connect to seccomp listener socket"):
+            console.connect(path, "seccomp listener", 1)
+
+
 @pytest.mark.parametrize("depth", [1, 30])
 def test_send(tmp_path: Path, depth: int) -> None:
     """P01: one message, at least a byte, exactly one descriptor; a path longer than sockaddr_un holds works."""
