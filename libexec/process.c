@@ -203,17 +203,17 @@ bool groups_denied(const struct ctx *ctx)
 
 static int set_groups(struct ctx *ctx, const struct op *op)
 {
-	gid_t groups[1024] = { 0 };
 	size_t n = op->strs[0].len / 4;
+	gid_t *groups = malloc(n * 4 + 1); /* the strings of a plan lie anywhere */
 	int error;
 
-	if (op->strs[0].len % 4 || n > sizeof(groups) / sizeof(groups[0]))
-		return -EINVAL;
-	if (n)
-		memcpy(groups, op->strs[0].data, n * 4);
-	if (setgroups(n, groups) == 0)
+	if (!groups)
+		return -ENOMEM;
+	memcpy(groups, op->strs[0].data, n * 4);
+	error = op->strs[0].len % 4 ? EINVAL : setgroups(n, groups) < 0 ? errno : 0;
+	free(groups);
+	if (!error)
 		return 0;
-	error = errno;
 	if (n == 0 && getgroups(0, NULL) == 0)
 		return 0;
 	/* in the user namespace of an ordinary user setgroups(2) is denied, whatever capabilities one has: the

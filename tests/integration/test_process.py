@@ -144,6 +144,13 @@ def test_user_and_groups(box: Box) -> None:
     assert status_field(status, "Groups").split() == ["5", "100", "3000"]
 
 
+def test_many_groups(box: Box) -> None:
+    """P17: as many as the kernel takes (NGROUPS_MAX)."""
+    box.process["user"]["additionalGids"] = list(range(1, 65537))
+    box.args("cat", "/proc/self/status")
+    assert len(status_field(box.run().out, "Groups").split()) == 65536
+
+
 def test_no_additional_groups(box: Box) -> None:
     """P17: the caller's groups are dropped."""
     os.setgroups([7, 8])
