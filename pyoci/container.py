@@ -460,8 +460,13 @@ class Container:
         return states.Directory.open(self.root, self.id)
 
     def _process(self, record: dict[str, Any] | None = None) -> Process:
-        """init.  record: the state, when the caller has loaded it."""
+        """init.  record: the state, when the caller has loaded it.
+
+        Raises errors.NotFound when that is not the state of this container: it was deleted, and another has its id.
+        """
         with self._lock:
+            if self._init and record and record["pid"] and not self._init.same(record["pid"], record["start"]):
+                raise errors.NotFound("container does not exist")
             if self._init is None:
                 if record is None:
                     with self._directory() as directory:

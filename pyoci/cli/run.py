@@ -73,9 +73,17 @@ def foreground(
             discard(container, opts, pid, error)
             raise
     if not opts.flag("keep"):
-        container.delete(force=True)  # without a pid namespace others may have outlived its first process
+        remove(container)
     common.report(container)
     return status
+
+
+def remove(container: Container) -> None:
+    """Delete a container that has ended: without a pid namespace others may have outlived its first process."""
+    try:
+        container.delete(force=True)
+    except errors.NotFound:
+        pass  # somebody else has: how its program ended is to be told all the same
 
 
 def become_subreaper(container: Container) -> bool:

@@ -104,6 +104,10 @@ class Process:
         if self._pidfd < 0:
             self._status = _GONE
 
+    def same(self, pid: int, start: int) -> bool:
+        """Whether it is the process of that pid and start time."""
+        return (self.pid, self.start) == (pid, start)
+
     def fileno(self) -> int:
         """The pidfd, readable once the process has ended; for select, poll and asyncio.  -1 when it ended long ago."""
         return self._pidfd

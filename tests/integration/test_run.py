@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.integration.harness import Box, until
+from tests.integration.harness import TIMEOUT, Box, until
 
 TRAPS = (
     "for s in TERM HUP INT USR1 USR2 QUIT CONT; do trap \"echo $s\" $s; done; trap 'echo bye; exit 21' ALRM; "
@@ -43,6 +43,36 @@ def test_run_deletes_the_container(box: Box) -> None:
     """L12: nothing but the output stays."""
     assert box.output("echo", "x") == "x\n"
     assert box.entries() == set()
+
+
+def interrupted(box: Box) -> subprocess.Popen[str]:
+    """A `run` that is stopped while its container is killed and deleted by somebody else."""
+    box.args("sleep", "100")
+    box.write()
+    run = box.popen("run", "--bundle", str(box.bundle), box.id, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    until(lambda: box.id in box.entries() and box.status == "running", "it runs")
+    os.kill(run.pid, signal.SIGSTOP)
+    box.kill("KILL")
+    until(lambda: box.status == "stopped", "its end")
+    box.delete()
+    return run
+
+
+def test_run_of_what_somebody_else_deletes(box: Box) -> None:
+    """The exit status is that of the program, as with runc."""
+    run = interrupted(box)
+    os.kill(run.pid, signal.SIGCONT)
+    assert run.communicate(timeout=TIMEOUT) == (None, "")
+    assert run.returncode == 128 + signal.SIGKILL
+
+
+def test_run_deletes_no_other_container_of_its_id(box: Box) -> None:
+    """SECURITY 19: what it made is gone, and another is called the same."""
+    run = interrupted(box)
+    box.up()
+    os.kill(run.pid, signal.SIGCONT)
+    assert run.wait(timeout=TIMEOUT) == 128 + signal.SIGKILL
+    assert box.status == "running"
 
 
 def test_run_keep(box: Box) -> None:

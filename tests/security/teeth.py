@@ -872,6 +872,12 @@ TEETH = (
     ),
     tooth(
         "19",
+        "run deletes no other container of its id",
+        "integration/test_run.py::test_run_deletes_no_other_container_of_its_id",
+        ("pyoci/container.py", 'if self._init and record and record["pid"]', "if not self"),
+    ),
+    tooth(
+        "19",
         "modes are given to what was made",
         "unit/test_state.py::test_a_link_in_the_place_of_what_was_made",
         (
