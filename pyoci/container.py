@@ -319,7 +319,7 @@ class Container:
         request.cgroup = cgroup
         with self._directory() as directory:
             record = directory.load()
-            status = directory.status(record)
+            status = directory.activity(record)
             if status not in ("created", "running") and not (ignore_paused and status == "paused"):
                 what = "a container that has stopped" if status == "stopped" else f"a {status} container"
                 hint = "--ignore-paused: then it runs when somebody resumes the container" if status == "paused" else ""

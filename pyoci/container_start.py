@@ -42,7 +42,7 @@ _NOT_CREATED = {
 def start(directory: states.Directory, record: dict[str, Any], init: Process, warnings: list[str]) -> None:
     """Let init go on to the program.  directory: locked.  See Container.start."""
     said = _said(directory)
-    status = "created" if said else directory.status(record)
+    status = "created" if said else directory.activity(record)
     if status != "created":
         raise errors.WrongState(_NOT_CREATED[status])
     if not record["process"]:  # L05

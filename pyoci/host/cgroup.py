@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
+frozen = cgroupfs.frozen
 SIGKILL = 9
 FREEZE_TIME = 2.0  # seconds; a process in uninterruptible sleep freezes late or never
 PASSES = 100  # how often new processes of a cgroup that cannot be frozen are looked for
@@ -130,17 +131,6 @@ def kill(record: Record, signum: int) -> None:
             thaw_all(record)
         elif not was_frozen:
             thaw(record)
-
-
-def frozen(record: Record) -> bool:
-    """Whether the cgroup is frozen (or on the way there).  One read."""
-    file = plan_cgroup.freezer(record)
-    if not file:
-        return False
-    try:
-        return cgroupfs.read(file).strip() in (b"1", b"FROZEN", b"FREEZING")
-    except OSError:
-        return False
 
 
 def freeze(record: Record) -> None:

@@ -7,10 +7,12 @@ import select
 import time
 
 from pyoci import errors, kernel
+from pyoci.plan import cgroup as plan_cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 DIRECTORY = kernel.O_RDONLY | kernel.O_DIRECTORY | kernel.O_NOFOLLOW | kernel.O_CLOEXEC
 GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)  # a cgroup or process that went while we looked
@@ -32,6 +34,17 @@ def write(file: str, value: str, dir_fd: int | None = None) -> None:
         kernel.write(fd, value.encode("utf-8", "surrogateescape"))
     finally:
         kernel.close(fd)
+
+
+def frozen(record: dict[str, Any]) -> bool:
+    """Whether the cgroup of a record is frozen (or on the way there).  One read."""
+    file = plan_cgroup.freezer(record)
+    if not file:
+        return False
+    try:
+        return read(file).strip() in (b"1", b"FROZEN", b"FREEZING")
+    except OSError:
+        return False
 
 
 def walk(top: str) -> Iterator[tuple[int, str]]:

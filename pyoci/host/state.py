@@ -286,11 +286,21 @@ class Directory:
         if self._waiting():
             return "created"
         if record["cgroup"]:
-            from pyoci.host import cgroup
+            from pyoci.host import cgroupfs
 
-            if cgroup.frozen(record["cgroup"]):
+            if cgroupfs.frozen(record["cgroup"]):
                 return "paused"
         return "running"
+
+    def activity(self, record: dict[str, Any]) -> str:
+        """The status for who is going to wait for a process of the container: one that was paused before it ran is
+        paused, or `start` would wait for it, and `resume` for the lock of `start`."""
+        status = self.status(record)
+        if status == "created" and record["cgroup"]:
+            from pyoci.host import cgroupfs
+
+            return "paused" if cgroupfs.frozen(record["cgroup"]) else status
+        return status
 
     def document(self, record: dict[str, Any], status: str = "") -> dict[str, Any]:
         """The state of the runtime-spec (rows L14, L15) with what runc adds.  status: known already, or ""."""

@@ -53,6 +53,16 @@ def test_pause_and_resume_of_a_created_container(box: Box) -> None:
     assert box.finish() == 0
 
 
+def test_start_of_a_paused_container(box: Box) -> None:
+    """It would wait for `resume`, which waits for it."""
+    box.create()
+    box.rt("pause", box.id)
+    assert "cannot start a paused container" in box.start(check=False).error
+    assert "cannot exec in a paused container" in box.exec("true", check=False).error
+    box.rt("resume", box.id)
+    assert box.finish() == 0
+
+
 @pyoci_only("1.1 lets it sleep until somebody resumes it")
 def test_kill_of_a_paused_container(box: Box) -> None:
     box.up()
