@@ -129,10 +129,12 @@ class Execution(shared.Run):
         return self.process
 
     def _launch(self) -> None:
-        for name in self.plan.fds:
-            self.fds.append(self.open(name))
-        if not self.init.running():  # asked after the namespaces were opened: so they were those of init
-            raise errors.WrongState("cannot exec in a container that has stopped")
+        try:
+            for name in self.plan.fds:
+                self.fds.append(self.open(name))
+        finally:
+            if not self.init.running():  # asked after the namespaces were opened: so they were those of init
+                raise errors.WrongState("cannot exec in a container that has stopped")
         self.runner.spawn(self.request.stdio)
         if not self.runner.has("fork"):
             self.forked(self.runner.pid)

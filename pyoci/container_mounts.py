@@ -41,11 +41,11 @@ def add(directory: Directory, init: Process, mounts: Sequence[dict[str, Any]]) -
             plans.append(make_mounts([absolute(mount, record["bundle"])], config, target, machine, options))
     try:
         for index, plan in enumerate(plans):
-            before = numbers(init.pid)
+            before = numbers(init)
             with told(index):
                 warnings += run(plan, init)
             destination = mounts[index]["destination"]
-            for number in tops(before, numbers(init.pid)):
+            for number in tops(before, numbers(init)):
                 done.append((destination, number))
                 added.setdefault(destination, []).append(number)
         directory.save(record)
@@ -95,13 +95,17 @@ def told(index: int = 0) -> Iterator[None]:
         raise
 
 
-def numbers(pid: int) -> dict[str, str]:
-    """The mounts of a process by number, and those that they are mounted on.  Raises errors.SetupError."""
+def numbers(init: Process) -> dict[str, str]:
+    """The mounts of a process by number, and those that they are mounted on.
+
+    Raises errors.WrongState, errors.SetupError.
+    """
     try:
-        with open(f"/proc/{pid}/mountinfo", "rb") as file:
+        with open(f"/proc/{init.pid}/mountinfo", "rb") as file:
             return dict(line.decode("ascii", "replace").split(" ", 2)[:2] for line in file)
     except OSError as error:
-        raise errors.failed(f"read /proc/{pid}/mountinfo", error) from None
+        check_running(init)
+        raise errors.failed(f"read /proc/{init.pid}/mountinfo", error) from None
 
 
 def tops(before: dict[str, str], after: dict[str, str]) -> list[int]:
@@ -121,9 +125,16 @@ def absolute(mount: dict[str, Any], directory: str) -> dict[str, Any]:
 def target_of(init: Process) -> Target:
     """What is to be joined.  Raises errors.WrongState."""
     target = Target(init.pid, container_exec.namespaces(init.pid))
+    check_running(init)
     if "mount" not in target.namespaces:
         raise errors.WrongState("the container has no mount namespace of its own")
     return target
+
+
+def check_running(init: Process) -> None:
+    """Raises errors.WrongState when it has ended: then its number says nothing any more."""
+    if not init.running():
+        raise errors.WrongState("container not running")
 
 
 def options_of(record: dict[str, Any], directory: Directory, init: Process) -> Options:
@@ -136,10 +147,11 @@ def run(plan: Plan, init: Process) -> list[str]:
     runner = nsexec.Runner(plan.ops)
     fds: list[int] = []
     try:
-        for name in plan.fds:
-            fds.append(shared.open_descriptor(name, plan))
-        if not init.running():  # asked after the namespaces were opened: so they were those of init
-            raise errors.WrongState("container not running")
+        try:
+            for name in plan.fds:
+                fds.append(shared.open_descriptor(name, plan))
+        finally:
+            check_running(init)  # asked after the namespaces were opened: so they were those of init
         runner.spawn((0, 2, 2))
         runner.send_plan(fds)
         runner.run(nsexec.Host())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pyoci
-from pyoci import Container
+from pyoci import Container, container_exec, container_mounts
 from pyoci.host import nsexec
 from tests.integration.harness import Box, cgroups, read_until
 
@@ -52,6 +52,33 @@ def output(box: Box) -> Iterator[Output]:
     made = Output(box.directory / "output")
     yield made
     os.close(made.fd)
+
+
+@pytest.mark.parametrize("when", ["facts", "plan"])
+@pytest.mark.parametrize("verb", ["exec", "mount"])
+def test_a_container_that_ends_meanwhile(
+    box: Box, null: dict[str, Any], monkeypatch: pytest.MonkeyPatch, verb: str, when: str
+) -> None:
+    """Its namespaces are not there any more: that it has ended is what is said, and nothing of config.json."""
+    box.args("sleep", "100")
+    container = create(box, **null)
+    container.start()
+    module = container_exec if verb == "exec" else container_mounts
+    place, name = (module, f"make_{verb}".replace("mount", "mounts")) if when == "plan" else (module.facts, "read")
+    whole = getattr(place, name)
+
+    def late(*args: Any) -> Any:
+        container.kill("KILL")
+        container.wait()
+        return whole(*args)
+
+    monkeypatch.setattr(place, name, late)
+    with pytest.raises(pyoci.WrongState, match=r"container (that has stopped|not running)$"):
+        if verb == "exec":
+            container.exec(["true"], **null)
+        else:
+            container.mount([{"destination": "/mnt", "type": "tmpfs"}, {"destination": "/mnt", "type": "tmpfs"}])
+    container.delete()
 
 
 def create(box: Box, **options: Any) -> Container:
