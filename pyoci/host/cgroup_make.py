@@ -14,6 +14,8 @@ from pyoci.plan import cgroup as plan_cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyoci.plan.cgroup import CgroupPlan, Write
 
 DELEGATE = "/sys/kernel/cgroup/delegate"
@@ -67,8 +69,8 @@ def create(plan: CgroupPlan) -> None:
                 hint = NO_RIGHT if error.errno in REFUSED else ""
                 raise errors.failed(f"make cgroup {directory}", error, plan_cgroup.PATH_WHERE, hint) from None
             _leave_out(plan, directory)
-    if plan.version == 2 and plan.dirs and _is_stopped(plan.dirs[""]):
-        raise _unfit(f"cgroup {plan.dirs['']} is below one that is frozen")  # init would be born and never run
+    if plan.dirs and _is_stopped(plan.record):  # init would enter it and never run
+        raise _unfit(f"cgroup {cgroup.tree(plan.record)} is below one that is frozen")
     if plan.program and plan.dirs:
         from pyoci.host import bpf  # ctypes: only where v2 needs it
 
@@ -76,10 +78,12 @@ def create(plan: CgroupPlan) -> None:
     apply([write for write in plan.writes if not write.late])
 
 
-def _is_stopped(directory: str) -> bool:
-    """Whether a v2 cgroup is frozen, by itself or by one above it."""
+def _is_stopped(record: dict[str, Any]) -> bool:
+    """Whether a cgroup is frozen, by itself or by one above it."""
+    if record["version"] == 1:
+        return cgroupfs.frozen(record)  # the kernel does not tell the two apart
     try:
-        return b"frozen 1" in cgroupfs.read(f"{directory}/cgroup.events")
+        return b"frozen 1" in cgroupfs.read(f"{record['dirs']['']}/cgroup.events")
     except OSError:  # the root of the tree has no such file
         return False
 

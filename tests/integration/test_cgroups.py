@@ -50,6 +50,25 @@ def test_init_is_in_its_own_cgroup_everywhere(box: Box) -> None:
     assert all(line.endswith(f"/{box.id}") for line in lines if line.split(":")[1] in hierarchies)
 
 
+@pyoci_only("1.1 waits for ever")
+@v1_only
+def test_frozen_parent(box: Box) -> None:
+    """C02: init would not run, and not die either: that is said, in place of waiting for it."""
+    parent = Path(f"/sys/fs/cgroup/freezer/{box.id}-parent")
+    box.linux["cgroupsPath"] = f"/{parent.name}/inner"
+    parent.mkdir()
+    (parent / "freezer.state").write_text("FROZEN")
+    try:
+        result = box.create(check=False)
+    finally:
+        (parent / "freezer.state").write_text("THAWED")
+    remove_cgroups(parent.name)
+    assert result.code == 1
+    assert "inner is below one that is frozen" in result.error
+    assert "/linux/cgroupsPath" in result.error
+    assert box.entries() == set()
+
+
 def test_cgroups_path_is_relative_to_the_mount(box: Box) -> None:
     """C01: an absolute path starts at the root of the hierarchy, missing parents are made."""
     parent = f"{box.id}-parent"
