@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyoci.plan.systemd import Unit
 
 PATH_WHERE = "/linux/cgroupsPath"
+LONGEST = 3072  # characters of a cgroup path: a path the kernel takes, with the mount point before and a file behind it
 RESOURCES_WHERE = "/linux/resources"
 NO_CGROUPS = "mount the cgroup file systems, or run with --cgroup-manager disabled"
 V1_NAMED = "name=systemd"  # the one hierarchy without controllers that everybody joins
@@ -173,6 +174,8 @@ def clean_path(path: str) -> str:
     """cgroupsPath without "." and doubled slashes.  Raises errors.InvalidConfig for what is no path of a cgroup."""
     if not path.isprintable():
         raise errors.InvalidConfig(f"cgroup path {path!r} has a control character", where=PATH_WHERE)
+    if len(path) > LONGEST:
+        raise errors.InvalidConfig(f"cgroup path of {len(path)} characters is too long", where=PATH_WHERE)
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise errors.InvalidConfig(f"cgroup path {path!r} has a '..'", where=PATH_WHERE)

@@ -84,7 +84,7 @@ def test_nested_runtime_sees_only_its_part() -> None:
     assert make({}, above, "a").dirs["pids"] == "/cg/pids/a"
 
 
-@pytest.mark.parametrize("path", ["/a/../b", "..", "/a\0b", "/a\nb", "/", ".", "//", "a/..", "/a\x1b[m"])
+@pytest.mark.parametrize("path", ["/a/../b", "..", "/a\0b", "/a\nb", "/", ".", "//", "a/..", "/a\x1b[m", "/a" * 1537])
 def test_bad_paths(path: str) -> None:
     """C01, SECURITY 7"""
     with pytest.raises(errors.InvalidConfig) as caught:
