@@ -107,16 +107,29 @@ int set_idmap(struct ctx *ctx, int mnt, int64_t number, bool recursive)
 
 /* -- new mounts ----------------------------------------------------------------------------- */
 
+/* What of procfs may be mounted on: all of it at once, by another procfs (a root that comes with one), or a
+ * file that lxcfs covers. */
+enum over { OVER_NO_PROC, OVER_WHOLE_PROC, OVER_PROC };
+
+static bool whole_proc(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_ino == 1;
+}
+
 /* Open, making it, the place where something is mounted.  Whatever the rootfs made of it with its
  * symlinks, it must not be the root, nor lie on procfs: a mount there hides or fakes what the kernel says
  * (CVE-2019-16884, CVE-2023-27561). */
-static int mount_point(struct ctx *ctx, const char *dest, enum want want, enum follow follow, bool over_proc)
+static int mount_point(struct ctx *ctx, const char *dest, enum want want, enum follow follow, enum over over)
 {
 	int fd = path_create(ctx, dest, want, follow), r;
+	bool over_proc;
 
 	if (fd < 0)
 		return fd;
 	r = not_root(ctx, fd);
+	over_proc = over == OVER_PROC || (over == OVER_WHOLE_PROC && whole_proc(fd));
 	if (r == 0 && !over_proc && is_fs(fd, PROC_SUPER_MAGIC))
 		r = detail(ctx, EPERM, "the destination lies on procfs");
 	if (r == 0)
@@ -262,7 +275,8 @@ int op_mount(struct ctx *ctx, const struct op *op)
 	existed = at >= 0;
 	if (existed)
 		close(at);
-	at = mount_point(ctx, dest, WANT_DIR, kernel ? FOLLOW_WAY : FOLLOW_ALL, false);
+	at = mount_point(ctx, dest, WANT_DIR, kernel ? FOLLOW_WAY : FOLLOW_ALL,
+			 strcmp(type, "proc") ? OVER_NO_PROC : OVER_WHOLE_PROC);
 	if (at < 0)
 		return at;
 	if (fstat(at, &st) < 0 || (kernel && !S_ISDIR(st.st_mode)))
@@ -323,7 +337,7 @@ int op_bind(struct ctx *ctx, const struct op *op)
 		r = copy_symlink(ctx, op, tree);
 	else if ((r = at = mount_point(ctx, op->strs[1].data, S_ISDIR(st.st_mode) ? WANT_DIR : WANT_FILE,
 				       flags & BIND_OWN_WAY ? FOLLOW_NONE : flags & BIND_DEST_NOFOLLOW ? FOLLOW_WAY : FOLLOW_ALL,
-				       (flags & BIND_OVER_PROC) != 0)) >= 0) {
+				       flags & BIND_OVER_PROC ? OVER_PROC : OVER_NO_PROC)) >= 0) {
 		r = set_attrs(tree, op, 2);
 		if (r == 0)
 			r = place(ctx, &tree, at, 0);

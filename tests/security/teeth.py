@@ -247,6 +247,12 @@ TEETH = (
     ),
     tooth(
         "4",
+        "a procfs covers another as a whole only",
+        "security/test_procfs.py::test_a_root_that_comes_with_a_procfs",
+        ("libexec/mounts.c", "over == OVER_WHOLE_PROC && whole_proc(fd)", "over == OVER_WHOLE_PROC"),
+    ),
+    tooth(
+        "4",
         "no mount over or under /proc is planned",
         "security/test_procfs.py::test_no_volume_covers_proc",
         ("pyoci/plan/mounts.py", "    if not allowed:\n", "    if not allowed and False:\n"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import Box, mounts, until, wait_for
+from tests.integration.harness import MS_BIND, Box, mount, mounts, umount, until, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,3 +109,17 @@ def test_nothing_is_mounted_on_the_host(box: Box, fake: Path) -> None:
     box.bind("/proc/self", fake)
     box.create(check=False)
     assert mounts() == before
+
+
+def test_a_root_that_comes_with_a_procfs(box: Box) -> None:
+    """That of a chroot in use, or "/" itself: the container's own covers it, and no part of it."""
+    mount("/proc", box.rootfs / "proc", flags=MS_BIND)
+    try:
+        assert box.output("sh", "-c", "echo /proc/[0-9]*").split() == ["/proc/1"]
+        (box.rootfs / "way").symlink_to("/proc/sys")
+        box.config["mounts"].append({"destination": "/way/kernel", "type": "proc", "source": "proc"})
+        result = box.run(check=False)
+    finally:
+        umount(box.rootfs / "proc")
+    assert result.code == 1
+    assert "lies on procfs" in result.error
