@@ -308,7 +308,7 @@ class Creation(shared.Run):
             return
         if self.request.pid_file and began:
             shared.attempt(error, shared.remove_pid_file, self.request.pid_file, self.record["pid"])
-        shared.attempt(error, remove, self.directory, self.record)
+        shared.attempt(error, remove, self.directory, self.record, self.warnings)
         if self.record.get("rdt"):
             from pyoci.host import rdt
 

@@ -139,23 +139,32 @@ def _end(directory: states.Directory, record: dict[str, Any], init: Process) -> 
 
 
 def _destroy(directory: states.Directory, record: dict[str, Any], warnings: list[str]) -> None:
-    remove(directory, record)
+    remove(directory, record, warnings)
     if record.get("hooks", {}).get("poststop"):
         warnings += hooks.run_all(record["hooks"], "poststop", oci_state(record, "stopped"))
 
 
-def remove(directory: states.Directory, record: dict[str, Any]) -> None:
+def remove(directory: states.Directory, record: dict[str, Any], warnings: list[str]) -> None:
     """Remove what create made: the cgroups with what is left in them, then the state.  init has ended."""
     if record.get("cgroup"):
         from pyoci.host import cgroup_remove
 
         cgroup_remove.destroy(record["cgroup"])
         if record["cgroup"].get("systemd"):
-            from pyoci.host import systemd
-
-            systemd.stop(record["cgroup"]["systemd"])
+            _stop_scope(record["cgroup"]["systemd"], warnings)
     if record.get("rdt"):
         from pyoci.host import rdt
 
         rdt.destroy(record["rdt"])
     directory.remove()
+
+
+def _stop_scope(scope: dict[str, Any], warnings: list[str]) -> None:
+    """Have systemd end it before we return.  It is without a cgroup, which systemd notices by itself as well: where
+    nobody answers (a user who has logged out) the container can go all the same."""
+    from pyoci.host import systemd
+
+    try:
+        systemd.stop(scope)
+    except errors.SetupError as error:
+        warnings.append(f"{scope['unit']} may still be there: {error}")

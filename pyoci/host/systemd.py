@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyoci.plan.cgroup import CgroupPlan
-    from pyoci.plan.systemd import Properties
+    from pyoci.plan.systemd import Properties, Unit
 
 SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 NAME, PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
 MANAGER = f"{NAME}.Manager"
 DBUS_ERROR = "org.freedesktop.DBus.Error."
+ABSENT = ("ServiceUnknown", "NameHasNoOwner")  # a bus, as of a desktop or a test, on which there is no systemd
 CONNECT_TIME = 5.0  # seconds to be let in by the bus
 CALL_TIME = 25.0  # seconds for an answer, as D-Bus libraries have it
 JOB_TIME = 60.0  # seconds until a scope is there, or gone
@@ -50,12 +51,32 @@ def start(plan: CgroupPlan, pid: int) -> None:
     """
     unit = plan.unit
     assert unit
+    try:
+        _start(unit, pid)
+    except Refused as error:
+        if error.name != f"{NAME}.UnitExists":
+            raise
+        _forget(unit)
+        _start(unit, pid)
+    plan.record["systemd"] = {"unit": unit.name, "user": unit.user}
+    _check_place(plan, pid)
+
+
+def _start(unit: Unit, pid: int) -> None:
     with Bus(unit.user) as bus:
         known = _known(bus, unit.properties)
         properties: list[tuple[str, tuple[str, Any]]] = [*known.items(), ("PIDs", ("au", [pid]))]
         bus.job(unit.name, "StartTransientUnit", "ssa(sv)a(sa(sv))", (unit.name, "fail", properties, []))
-    plan.record["systemd"] = {"unit": unit.name, "user": unit.user}
-    _check_place(plan, pid)
+
+
+def _forget(unit: Unit) -> None:
+    """Have systemd let go of a unit that it has only because it failed.  One that lives stays as it is."""
+    with Bus(unit.user) as bus:
+        try:
+            bus.call("ResetFailedUnit", "s", (unit.name,))
+        except Refused as error:
+            if error.name != f"{NAME}.NoSuchUnit":
+                raise
 
 
 def _known(bus: Bus, properties: Properties) -> Properties:
@@ -111,8 +132,8 @@ def stop(record: dict[str, Any]) -> None:
 class Refused(errors.SetupError):
     """systemd answered with an error.  name: str, its D-Bus name."""
 
-    def __init__(self, message: str, name: str) -> None:
-        super().__init__(message, where=plan_cgroup.PATH_WHERE)
+    def __init__(self, message: str, name: str, hint: str = "") -> None:
+        super().__init__(message, where=plan_cgroup.PATH_WHERE, hint=hint)
         self.name = name
 
 
@@ -122,24 +143,14 @@ class Bus:
     def __init__(self, user: bool) -> None:
         """Raises errors.SetupError when nobody listens, or the bus does not let us in."""
         self.jeepney = cold.load("jeepney")
-        blocking = cold.load("jeepney.io.blocking")
-        self.whose = "the user's systemd" if user else "systemd"
+        self.whose, self.hint = ("the user's systemd", NO_USER) if user else ("systemd", NO_SYSTEM)
         address = bus_address(user)
-        sock = None
         try:
-            target = cold.load("jeepney.bus").get_bus(address)
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            sock.settimeout(CONNECT_TIME)
-            sock.connect(target)
-            authenticate(sock)
-            sock.settimeout(None)
-            self.connection = blocking.DBusConnection(sock)
-        except (OSError, RuntimeError, ValueError) as error:
-            if sock:
-                sock.close()
+            self.connection = _connection(connect(address))
+        except (OSError, RuntimeError, ValueError, self.jeepney.DBusErrorResponse) as error:
             text = errors.errno_text(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-            problem = f"no connection to {self.whose} over the bus {address}: {text}"
-            raise errors.SetupError(problem, hint=NO_USER if user else NO_SYSTEM) from None
+            problem = f"no connection to {self.whose} over the bus {address}: {text or 'timed out'}"
+            raise errors.SetupError(problem, hint=self.hint) from None
 
     def __enter__(self) -> Bus:
         return self
@@ -150,15 +161,19 @@ class Bus:
     def call(self, member: str, signature: str, body: tuple[Any, ...], interface: str = MANAGER) -> tuple[Any, ...]:
         """Call a method of the manager; what it returns.  Raises Refused, errors.SetupError."""
         address = self.jeepney.DBusAddress(PATH, bus_name=NAME, interface=interface)
-        message = self.jeepney.new_method_call(address, member, signature, body)
+        return self._answer(self.jeepney.new_method_call(address, member, signature, body), member)
+
+    def _answer(self, message: Any, member: str) -> tuple[Any, ...]:
         try:
-            reply = self.connection.send_and_get_reply(message, timeout=CALL_TIME)
+            reply = self.connection.send_and_get_reply(message)
         except (OSError, ValueError, EOFError) as error:  # TimeoutError and ConnectionError are OSErrors
-            raise errors.SetupError(f"{self.whose} does not answer {member}: {error or 'timed out'}") from None
+            raise errors.SetupError(f"{self.whose} does not answer {member}: {str(error) or 'timed out'}") from None
         if reply.header.message_type == self.jeepney.MessageType.error:
             name = str(reply.header.fields.get(self.jeepney.HeaderFields.error_name, ""))
             text = str(reply.body[0]) if reply.body else "no reason given"
-            raise Refused(f"{self.whose} refuses {member}: {text} ({name.removeprefix(DBUS_ERROR)})", name)
+            short = name.removeprefix(DBUS_ERROR)
+            hint = self.hint if short in ABSENT else ""
+            raise Refused(f"{self.whose} refuses {member}: {text} ({short})", name, hint)
         result: tuple[Any, ...] = reply.body
         return result
 
@@ -171,7 +186,7 @@ class Bus:
         """Call a method that starts a job, and wait for the job.  Raises Refused, errors.SetupError."""
         rule = self.jeepney.MatchRule(type="signal", interface=MANAGER, member="JobRemoved", path=PATH)
         self.call("Subscribe", "", ())
-        self.connection.bus_proxy.AddMatch(rule)
+        self._answer(self.jeepney.message_bus.AddMatch(rule), "AddMatch")
         with self.connection.filter(rule, bufsize=MANY_JOBS) as queue:
             (job,) = self.call(member, signature, body)
             deadline = time.monotonic() + JOB_TIME
@@ -179,13 +194,48 @@ class Bus:
                 try:
                     signal = self.connection.recv_until_filtered(queue, timeout=deadline - time.monotonic())
                 except (OSError, EOFError) as error:
-                    problem = f"{self.whose} does not finish {member} of {unit}: {error or 'timed out'}"
+                    problem = f"{self.whose} does not finish {member} of {unit}: {str(error) or 'timed out'}"
                     raise errors.SetupError(problem) from None
                 _, path, _, result = signal.body
                 if path == job:
                     break
         if result != "done":
             raise errors.SetupError(f"{self.whose} did not finish {member} of {unit}: {result}")
+
+
+def _connection(sock: socket.socket) -> Any:
+    """The D-Bus connection over a socket.  It waits for no answer without end, that to its own Hello included.
+
+    Raises OSError, jeepney's DBusErrorResponse.
+    """
+
+    class Connection(cold.load("jeepney.io.blocking").DBusConnection):  # type: ignore[misc] # loaded late
+        def send_and_get_reply(self, message: Any, *, timeout: float | None = None) -> Any:
+            return super().send_and_get_reply(message, timeout=CALL_TIME if timeout is None else timeout)
+
+    try:
+        return Connection(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def connect(address: str) -> socket.socket:
+    """To the first of a bus's addresses at which it lets us in.  Raises OSError, RuntimeError, ValueError."""
+    refused: OSError | None = None
+    for target in list(cold.load("jeepney.bus").get_connectable_addresses(address.rstrip(";"))):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        sock.settimeout(CONNECT_TIME)
+        try:
+            sock.connect(target)
+            authenticate(sock)
+        except OSError as error:
+            sock.close()
+            refused = error
+        else:
+            sock.settimeout(None)
+            return sock
+    raise refused or ValueError("no address")
 
 
 def authenticate(sock: socket.socket) -> None:

@@ -324,6 +324,16 @@ def test_a_scope_of_that_name_is_not_taken_over(scoped: Box) -> None:
     until(lambda: gone(name), "the end of the other scope")
 
 
+def test_a_scope_that_failed_gives_its_name(scoped: Box) -> None:
+    """systemd keeps what another runtime started without CollectMode, and has failed, until somebody has seen it."""
+    name = unit(scoped)
+    run = ("systemd-run", "--scope", "--quiet", f"--unit={name}", "--property=RuntimeMaxSec=1", "sleep", "1000")
+    subprocess.run(run, check=False)
+    until(lambda: shown(name, "ActiveState")["ActiveState"] == "failed", "a failed scope")
+    scoped.up()
+    assert cgroup_of(scoped.pid).name == name
+
+
 def test_a_failed_create_leaves_no_scope(scoped: Box) -> None:
     scoped.args("/no/such/program")
     assert scoped.create(check=False).code != 0
@@ -405,6 +415,16 @@ def test_no_systemd(scoped: Box) -> None:
     assert result.code == 1
     assert "no connection to systemd over the bus unix:path=/nowhere: no such file or directory" in result.err
     assert "leave out --systemd-cgroup" in result.err
+
+
+def test_delete_where_no_bus_listens(scoped: Box) -> None:
+    """The container goes, which is all that its scope was for, and who deletes it is told."""
+    scoped.up()
+    nowhere = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere"}
+    result = scoped.rt("delete", "--force", scoped.id, env=nowhere)
+    assert f"{unit(scoped)} may still be there: no connection to systemd" in result.err
+    assert not scoped.entries()
+    until(lambda: gone(unit(scoped)), "the end of the scope")
 
 
 def test_a_path_that_is_none_of_systemds(scoped: Box) -> None:
