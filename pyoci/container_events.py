@@ -33,9 +33,9 @@ def follow(record: Record, id: str, init: Process, interval: float) -> Iterator[
             poller.register(init.pidfd, select.POLLIN)
             watch.register(poller)
             ready = dict(poller.poll(max(0.0, due - time.monotonic()) * 1000))
-            if watch.fd in ready:  # first: it may have been the end of init
-                for _ in range(watch.killed()):
-                    yield {"type": "oom", "id": id}
+            # whoever woke us: at the end of init v2 may not have told yet (not twice within 10 ms)
+            for _ in range(watch.killed()):
+                yield {"type": "oom", "id": id}
             if init.pidfd in ready or watch.gone():
                 return
             if time.monotonic() >= due:
@@ -83,10 +83,15 @@ class Watch:
 
     def killed(self) -> int:
         """How often it happened since the last call."""
+        if self.fd < 0:
+            return 0
         if self._version == 2:
             before, self._count = self._count, self._kills()
             return max(0, self._count - before)
-        count = os.eventfd_read(self.fd)
+        try:
+            count = os.eventfd_read(self.fd)
+        except BlockingIOError:
+            return 0
         return 0 if self.gone() else count
 
     def _kills(self) -> int:

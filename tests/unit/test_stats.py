@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from pyoci import errors
+from pyoci import container_events, errors
 from pyoci.cli import events
 from pyoci.host import rdt_stats, stats
 
@@ -186,3 +190,15 @@ def test_durations(text: str, seconds: float) -> None:
 def test_no_durations(text: str) -> None:
     with pytest.raises(errors.UsageError, match="interval"):
         events.duration(text)
+
+
+def test_an_oom_that_ended_init(tmp_path: Path) -> None:
+    """v2 tells of it up to 10 ms after what it told before (that memory is short), and init has ended by then."""
+    file = tmp_path / "memory.events"  # of which nobody is told here
+    file.write_text("max 1\noom 0\noom_kill 1\n")
+    script = f"sleep 0.2; printf 'max 9\\noom 2\\noom_kill 3\\n' >{file}"
+    with subprocess.Popen(["sh", "-c", script]) as process:
+        init: Any = SimpleNamespace(pidfd=os.pidfd_open(process.pid))
+        record = {"cgroup": {"version": 2, "dirs": {"": str(tmp_path)}}, "pid": process.pid}
+        assert list(container_events.follow(record, "c", init, 60)) == [{"type": "oom", "id": "c"}] * 2
+        os.close(init.pidfd)

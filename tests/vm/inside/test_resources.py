@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 
 import pyoci
 from pyoci.host import cgroup_options
-from tests.integration.harness import Box, cgroups, until
+from tests.integration.harness import TIMEOUT, Box, cgroups, until
 from tests.vm.inside.tools import CGROUPS, MIB, cgroup_of, read
 
 if TYPE_CHECKING:
@@ -212,6 +213,29 @@ def test_out_of_memory_is_told(box: Box) -> None:
     until(lambda: "oom_kill 1" in read(directory, "memory.events"), "an oom kill", timeout=30)
     stats = json.loads(box.rt("events", "--stats", box.id).out)["data"]
     assert stats["memory"]["usage"]["limit"] == 16 * MIB
+
+
+@pytest.mark.parametrize("driver", ["box", "scoped"])
+@pytest.mark.parametrize("group", ["0", "1"])
+def test_an_oom_that_ends_the_container(request: pytest.FixtureRequest, driver: str, group: str) -> None:
+    """`events` tells of it also when it is init that is killed, alone or with all the others, and then ends."""
+    box: Box = request.getfixturevalue(driver)
+    resources(box, memory={"limit": 16 * MIB, "swap": 16 * MIB}, unified={"memory.oom.group": group})
+    box.script("sleep 1000 & while [ ! -e /go ]; do sleep 0.1; done; exec tail /dev/zero")
+    box.up()
+    with subprocess.Popen(box.argv("events", box.id), stdout=subprocess.PIPE, text=True) as stream:
+        until(lambda: watched(stream.pid), "the watching")
+        (box.rootfs / "go").touch()
+        kinds = [json.loads(line)["type"] for line in stream.communicate(timeout=TIMEOUT)[0].splitlines()]
+    assert stream.returncode == 0
+    assert set(kinds) - {"stats"} == {"oom"}
+    box.delete()
+
+
+def watched(pid: int) -> bool:
+    """Whether a process has memory.events open."""
+    links = [os.path.realpath(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    return any(link.endswith("/memory.events") for link in links)
 
 
 def pressure(directory: Path) -> dict[str, dict[str, dict[str, float]]]:
