@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 
 import pyoci
 from pyoci.mydocker import clock, errors, idmap, inroot, names, observed, processes, records
@@ -28,6 +29,7 @@ _ID = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _NEW = ".new-"
 _WAITS = ".awaited-by-"
+_NOTICE, _PAUSE = 5.0, 0.01  # seconds that conmon is given to write down an end, and between two looks
 
 
 class Container:
@@ -120,7 +122,7 @@ class Container:
         if facts["started"] is None or status == "created":  # "creating" is also what it says while it is deleted
             return observed.State("created", 0, facts)
         if facts["finished"] is None:
-            facts["exit_code"], facts["finished"] = self.exit_file() or (observed.UNKNOWN_EXIT, clock.now())
+            facts["exit_code"], facts["finished"] = self._end(*facts["monitor"]) or (observed.UNKNOWN_EXIT, clock.now())
         ended = observed.State("exited", 0, facts)
         return observed.State("restarting", 0, facts) if self._about_to_restart(ended) else ended
 
@@ -128,12 +130,17 @@ class Container:
         """Its monitor has yet to do what its policy says: leave a process behind that restarts it."""
         from pyoci.mydocker import restart
 
-        try:
-            with open(f"/proc/{state.conmon}/cmdline", "rb") as file:
-                watched = self.id.encode() in file.read().split(b"\0")
-        except OSError:
-            return False
-        return watched and restart.delay(self.host["restart"], state) is not None
+        return processes.alive(*state.monitor) and restart.delay(self.host["restart"], state) is not None
+
+    def _end(self, pid: int, start: int) -> tuple[int, str] | None:
+        """What conmon wrote: it is told of the end when we can see it already, and writes a moment later."""
+        deadline = time.monotonic() + _NOTICE
+        while True:
+            watched = time.monotonic() < deadline and processes.alive(pid, start)
+            found = self.exit_file()  # after asking whether it may still come
+            if found or not watched:
+                return found
+            processes.wait(pid, start, _PAUSE)
 
     def goes_on(self) -> bool:
         """Whether it runs, or has ended and is about to be started again: by its policy, or by `restart`."""

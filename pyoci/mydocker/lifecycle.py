@@ -80,7 +80,7 @@ def _start(container: Container, ready: Callable[[], None] | None) -> None:
     if ready:
         ready()
     # before the program runs: should we be killed after it, it has started
-    container.save_facts(started=clock.now(), finished=None, conmon=watcher.pid()[0])
+    container.save_facts(started=clock.now(), finished=None, monitor=watcher.pid())
     container.runtime.start()
 
 

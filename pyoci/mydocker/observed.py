@@ -13,7 +13,7 @@ FRESH: dict[str, Any] = {
     "exit_code": 0,
     "error": "",
     "oom": False,
-    "conmon": 0,
+    "monitor": [0, 0],  # conmon's pid and start time
     "run": "",  # a random name of the run, so that the end of an older one is not taken for its end
     "restarts": 0,
     "waiter": [0, 0],  # pid and start time of the process that will restart it
@@ -38,7 +38,7 @@ class State:
         self.oom: bool = facts["oom"]
         self.restarts: int = facts["restarts"]
         self.stopped: bool = facts["stopped"]
-        self.conmon: int = facts["conmon"]
+        self.monitor: list[int] = facts["monitor"]
 
     @property
     def alive(self) -> bool:

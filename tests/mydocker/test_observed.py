@@ -1,0 +1,61 @@
+"""What a container is said to be doing in the moments when it ends: it is observed, and so are they."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pyoci.mydocker import clock, containers, observed, processes
+from tests.mydocker.test_options import record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pyoci.mydocker.paths import Paths
+
+    Watched = Callable[..., containers.Container]
+
+
+@pytest.fixture
+def watched(places: Paths) -> Iterator[Watched]:
+    """Makes a container that has ended, with a shell script in conmon's place: $1 is where the exit code goes."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def make(script: str, *options: str) -> containers.Container:
+        made = containers.create(places, record(*options), "box")
+        os.makedirs(os.path.dirname(made.exit_path), exist_ok=True)
+        started.append(subprocess.Popen(["sh", "-c", script, "sh", made.exit_path]))
+        pid = started[-1].pid
+        with made.lock():
+            made.save_facts(started=clock.now(), monitor=[pid, processes.start_time(pid)])
+        return made
+
+    yield make
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_the_exit_code_comes_a_moment_later(watched: Watched) -> None:
+    """conmon is woken by the end that everybody can see already."""
+    state = watched("sleep 0.3; echo 7 > $1; exec sleep 100").state()
+    assert (state.status, state.exit_code) == ("exited", 7)
+
+
+def test_no_exit_code_comes_any_more(watched: Watched) -> None:
+    """conmon was killed: nobody waits for what it would have written."""
+    begun = time.monotonic()
+    state = watched("sleep 0.1; kill -9 $$").state()
+    assert (state.status, state.exit_code) == ("exited", observed.UNKNOWN_EXIT)
+    assert time.monotonic() - begun < containers._NOTICE
+
+
+@pytest.mark.parametrize(("policy", "status"), [("always", "restarting"), ("no", "exited"), ("on-failure:1", "exited")])
+def test_the_monitor_has_yet_to_see_to_its_policy(watched: Watched, policy: str, status: str) -> None:
+    """It is that process, whatever its command line says: in the middle of execve(2) it says nothing."""
+    found = watched("echo 0 > $1; exec sleep 100", "--restart", policy)
+    assert found.state().status == status
