@@ -1,10 +1,10 @@
 """The process that writes a container's log: conmon's lines in, docker's json-file out, rotated by size.
 
-    python3 -I -S logwriter.py DIRECTORY MAX_SIZE MAX_FILES          (bytes, 0 is unlimited; lines on stdin)
+    python3 -I -S logwriter.py DIRECTORY MAX_SIZE MAX_FILES ALIVE    (bytes, 0 is unlimited; lines on stdin)
 
 A process of its own because conmon throws away what it rotates, and it lasts as long as the container: so it
-imports nothing of ours and nothing large.  It ends with its input.  While it lives it holds DIRECTORY/writer, and
-DIRECTORY/lock while it renames files, so that a reader never sees half of that.
+imports nothing of ours and nothing large.  It ends with its input.  While it lives it holds DIRECTORY/writer, by the
+descriptor ALIVE of who started it, and DIRECTORY/lock while it renames files, so that a reader never sees half of that.
 """
 
 from __future__ import annotations
@@ -80,9 +80,19 @@ class Writer:
             os.close(lock)
 
 
-def main(directory: str, max_size: int, max_files: int) -> None:
-    """Until the end of stdin."""
+def claim(directory: str) -> int:
+    """Hold DIRECTORY/writer from now on, for a writer that inherits the descriptor; if an earlier one still has
+    something to write, that does."""
     alive = os.open(f"{directory}/writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:  # the new one waits for it
+        pass
+    return alive
+
+
+def main(directory: str, max_size: int, max_files: int, alive: int) -> None:
+    """Until the end of stdin."""
     fcntl.flock(alive, fcntl.LOCK_EX)
     writer = Writer(directory, max_size, max_files)
     rest = b""
@@ -97,4 +107,4 @@ def main(directory: str, max_size: int, max_files: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -142,16 +142,19 @@ class Monitor:
         reading = os.open(f"{self.run}/log", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         writing = os.open(f"{self.run}/log", os.O_WRONLY | os.O_CLOEXEC)
         os.set_blocking(reading, True)
+        alive = logwriter.claim(directory)  # before it runs: its interpreter may take longer than the container
         command = [sys.executable, "-I", "-S", logwriter.__file__]
         subprocess.Popen(
-            [*command, directory, str(host["log_size"]), str(host["log_files"])],
+            [*command, directory, str(host["log_size"]), str(host["log_files"]), str(alive)],
             stdin=reading,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            pass_fds=[alive],
             env=environment(),
             cwd="/",
             start_new_session=True,
         )
+        os.close(alive)
         os.close(reading)
         return [writing]
 
@@ -171,6 +174,9 @@ class Monitor:
 
     def pid(self) -> tuple[int, int]:
         """conmon's pid and start time; (0, 0) when it is not there."""
+        pid, start = self.container.facts()["monitor"]
+        if processes.alive(pid, start):
+            return pid, start
         try:
             with open(f"{self.run}/conmon.pid", encoding="ascii") as file:
                 pid = int(file.read())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pyoci.mydocker import clock, containers, observed, processes
+from pyoci.mydocker import clock, containers, logs, logwriter, monitor, observed, processes
 from tests.mydocker.test_options import record
 
 if TYPE_CHECKING:
@@ -59,3 +60,22 @@ def test_the_monitor_has_yet_to_see_to_its_policy(watched: Watched, policy: str,
     """It is that process, whatever its command line says: in the middle of execve(2) it says nothing."""
     found = watched("echo 0 > $1; exec sleep 100", "--restart", policy)
     assert found.state().status == status
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")  # the command ends before it
+def test_a_log_whose_writer_has_yet_to_begin(watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may be through before the interpreter of its log's writer is."""
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        f"import runpy, time\ntime.sleep(0.5)\nrunpy.run_path({logwriter.__file__!r}, run_name='__main__')\n"
+    )
+    monkeypatch.setattr(logwriter, "__file__", str(slow))
+    container = watched(":")
+    os.mkdir(container.run)
+    (writing,) = monitor.Monitor(container)._start_log()
+    os.write(writing, b"2026-01-31T12:00:00.000000000+00:00 stdout F quick\n")
+    os.close(writing)
+    log = logs.Log(monitor.log_directory(container))
+    log.drained(60)
+    assert [entry.text for entry in log.entries()] == ["quick\n"]
+    log.close()
