@@ -103,16 +103,17 @@ def planned(version: int, resources: dict[str, Any] | None = None, leaf: str = "
 
 @pytest.fixture
 def program() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start a program in a cgroup; killed and reaped after the test."""
+    """Start a program in a cgroup, and in another one of another hierarchy; killed and reaped after the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(plan: CgroupPlan, *argv: str) -> subprocess.Popen[bytes]:
+    def start(plan: CgroupPlan, *argv: str, also: CgroupPlan | None = None) -> subprocess.Popen[bytes]:
         # The shell waits until it is in the cgroup, so that all that it does is counted there
         child = subprocess.Popen(
             ["sh", "-c", 'read x; exec "$@"', "sh", *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         started.append(child)
-        cgroup.attach(plan.record, child.pid)
+        for joined in filter(None, (plan, also)):
+            cgroup.attach(joined.record, child.pid)
         assert child.stdin is not None
         child.stdin.write(b"\n")
         child.stdin.flush()
@@ -364,9 +365,7 @@ def test_fork_bomb_ends(
         monkeypatch.setattr(cgroup, "_kill_all", lambda top: False)
     guard = make(guarded, {"pids": {"limit": 200}}, "guard")
     plan = guard if guarded == version else make(version)
-    child = program(guard, sys.executable, "-I", "-S", "-c", BOMB)
-    if plan is not guard:
-        cgroup.attach(plan.record, child.pid)
+    child = program(guard, sys.executable, "-I", "-S", "-c", BOMB, also=None if plan is guard else plan)
     os.read(child.stdout.fileno(), 1)
     time.sleep(0.1)
     cgroup_remove.destroy(plan.record)
