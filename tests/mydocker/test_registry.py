@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import json
 import os
+import random
 import re
 import shutil
 import socket
@@ -46,9 +47,14 @@ def second(places: paths.Paths) -> images.Store:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-    return port
+    """Below those that the kernel gives to whoever connects, one of which it may give away before it is ours again."""
+    while True:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_server(("127.0.0.1", random.randrange(10_000, 30_000))) as found,
+        ):
+            port: int = found.getsockname()[1]
+            return port
 
 
 class Server:
