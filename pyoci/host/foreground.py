@@ -166,7 +166,7 @@ def _wait(pidfd: int, signals: Signals, relay: Relay | None, notify: Notify | No
 
 def _handle(number: int, pidfd: int, relay: Relay | None) -> None:
     if number == _signal.SIGCHLD:
-        _reap_orphans()
+        _reap_orphans(pidfd)
     elif relay and number in (_signal.SIGWINCH, _signal.SIGCONT):
         relay.resume()
     else:
@@ -176,13 +176,23 @@ def _handle(number: int, pidfd: int, relay: Relay | None) -> None:
             pass  # it ended at the same time
 
 
-def _reap_orphans() -> None:
-    """Collect dead children that this subreaper inherited, up to the container's own process."""
+def _reap_orphans(pidfd: int) -> None:
+    """Collect dead children that this subreaper inherited, up to the container's own process, the one of pidfd: its
+    exit status is the caller's, and its SIGCHLD may come before poll(2) says that it has ended."""
     while True:
         try:
             found = kernel.waitid(kernel.P_ALL, 0, kernel.WEXITED | kernel.WNOHANG | kernel.WNOWAIT)
         except ChildProcessError:
             return
-        if found is None:
+        if found is None or found.si_pid == _dead(pidfd):
             return
         kernel.waitpid(found.si_pid, 0)
+
+
+def _dead(pidfd: int) -> int:
+    """The pid of a child that has ended and waits to be reaped, 0 for any other process."""
+    try:
+        found = kernel.waitid(kernel.P_PIDFD, pidfd, kernel.WEXITED | kernel.WNOHANG | kernel.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return found.si_pid if found else 0

@@ -292,6 +292,23 @@ def test_the_loop_reaps_orphans() -> None:
     assert done.returncode == 5
 
 
+BOTH = f"""
+import os, select, signal, sys
+sys.path.append({str(ROOT)!r})
+from pyoci.host import foreground
+pids = [os.posix_spawn("/bin/sh", ["sh", "-c", f"exit {{code}}"], {{}}) for code in (3, 5, 7)]
+for pid in pids:
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+foreground._handle(signal.SIGCHLD, os.pidfd_open(pids[1]), None)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(pids[1], 0)[1]))
+"""
+
+
+def test_the_loop_leaves_the_containers_process() -> None:
+    """Also when it hears of SIGCHLD in the same round as of the end: before Linux 6.15 its status would be lost."""
+    assert subprocess.run(["/usr/bin/python3", "-I", "-S", "-c", BOTH], timeout=20).returncode == 5
+
+
 def test_hot_path_import() -> None:
     """Only what the budget allows."""
     code = f"import os, sys, __future__; sys.path.append({str(ROOT)!r}); old = set(sys.modules); "
