@@ -277,10 +277,17 @@ class Directory:
         )
 
     def status(self, record: dict[str, Any]) -> str:
-        """creating, created, running, paused or stopped, from what is there now."""
-        if not record or not record["pid"] or self.has(FIFO_NEW):
+        """creating, created, running, paused or stopped, from what is there now.  record: becomes what is, too."""
+        if self._begun(record):
             # the creator holds the lock from the first moment to the last; if it died, what it began is dead too
-            return "creating" if self.busy() else "stopped"
+            if self.busy():
+                return "creating"
+            if not self.locked:  # it may have come to the last since we looked
+                found = self.load()
+                record.clear()
+                record.update(found)
+            if self._begun(record):
+                return "stopped"
         if not process.alive(record["pid"], record["start"]):
             return "stopped"
         if self._waiting():
@@ -301,6 +308,10 @@ class Directory:
 
             return "paused" if cgroupfs.frozen(record["cgroup"]) else status
         return status
+
+    def _begun(self, record: dict[str, Any]) -> bool:
+        """Whether its create has not come to an end."""
+        return not record or not record["pid"] or self.has(FIFO_NEW)
 
     def document(self, record: dict[str, Any], status: str = "") -> dict[str, Any]:
         """The state of the runtime-spec (rows L14, L15) with what runc adds.  status: known already, or ""."""

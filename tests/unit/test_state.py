@@ -315,6 +315,27 @@ def test_creating(directory: Directory, tmp_path: Path) -> None:
         assert other.status(other.load()) == "stopped"
 
 
+def test_a_create_that_comes_to_its_end_meanwhile(
+    directory: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
+) -> None:
+    """Who looks sees the first name of the fifo or no pid yet, and then no lock any more: not stopped, but created."""
+    directory.save(record())
+    fd = fifo.make(directory)
+    with Directory.open(str(tmp_path / "root"), "box") as other:
+
+        def late() -> bool:
+            monkeypatch.undo()
+            directory.save(record(pid=sleeper.pid, start=process.start_time(sleeper.pid)))
+            fifo.publish(directory)
+            directory.close()
+            return other.busy()
+
+        monkeypatch.setattr(Directory, "busy", lambda self: late())
+        document = other.document(other.load())
+        assert (document["status"], document["pid"]) == ("created", sleeper.pid)
+    os.close(fd)
+
+
 def test_created_running_stopped(directory: Directory, sleeper: subprocess.Popen[bytes]) -> None:
     facts = record(pid=sleeper.pid, start=process.start_time(sleeper.pid))
     fd = fifo.make(directory)
