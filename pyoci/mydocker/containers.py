@@ -215,11 +215,15 @@ class Container:
             self.save()
 
     def forget(self) -> None:
-        """Remove the record: the last step of rm."""
+        """Remove the record: the last step of rm.  Should we be killed before it is gone, another rm does the rest."""
         gone = f"{self.paths.containers}/{_NEW}{self.id}"
-        os.rename(self.directory, gone)  # at once, for who looks
-        shutil.rmtree(gone, ignore_errors=True)
         shutil.rmtree(self.run, ignore_errors=True)
+        self._remove_exit()
+        os.rename(self.directory, gone)  # at once, for who looks
+        self._remove_exit()  # who waited for it has left it to us until then
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _remove_exit(self) -> None:
         if not self._awaited():
             records.remove(self.exit_path)
 
@@ -234,8 +238,8 @@ class Container:
             yield
         finally:
             records.remove(marker)
-            if not os.path.exists(self.directory) and not self._awaited():
-                records.remove(self.exit_path)
+            if not os.path.exists(self.directory):
+                self._remove_exit()
 
     def _awaited(self) -> bool:
         """Whether somebody does; marks of killed commands go."""

@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pyoci.mydocker import containers, records
 from tests.mydocker.conftest import TIMEOUT
 from tests.mydocker.real import Docker
+from tests.mydocker.test_options import record
 
 if TYPE_CHECKING:
-    pass
+    from pyoci.mydocker import paths
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "6"))
 SEED = int(os.environ.get("KILL_SEED", "1"))
@@ -109,3 +112,40 @@ def test_killed_somewhere(docker: Docker, number: int) -> None:
         docker.out("rm", "-f", name)
     assert docker.out("ps", "-aq") == ""
     docker.out("network", "rm", "mine")
+
+
+class Killed(BaseException):
+    """In place of SIGKILL, for code that catches nothing."""
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_killed_while_it_is_forgotten(places: paths.Paths, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """In the last steps of rm, between any two of them: it is there to be removed again, or nothing of it is."""
+    made = containers.create(places, record(), "box")
+    os.makedirs(f"{made.run}/inner")
+    os.makedirs(os.path.dirname(made.exit_path))
+    Path(made.exit_path).write_text("0")
+    left = step
+
+    def counted(owner: object, name: str) -> None:
+        real = getattr(owner, name)
+
+        def call(*args: Any, **more: Any) -> Any:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return real(*args, **more)
+
+        monkeypatch.setattr(owner, name, call)
+
+    for owner, name in ((shutil, "rmtree"), (os, "rename"), (records, "remove")):
+        counted(owner, name)
+    with contextlib.suppress(Killed):
+        made.forget()
+    monkeypatch.undo()
+    for found in containers.list(places):
+        found.forget()
+    assert not os.path.exists(made.run)
+    assert not os.path.exists(made.exit_path)
+    assert containers.list(places) == []
