@@ -132,7 +132,8 @@ class Monitor:
         return command + [word for argument in ours[1:] for word in ("--exit-command-arg", argument)]
 
     def _start_log(self) -> list[int]:
-        """Start the log's writer; gives what to close once conmon has opened its end."""
+        """Start the log's writer; gives what to close once conmon has opened its end: both, or it would wait for
+        another reader for ever when the writer is killed before."""
         host = self.container.host
         if host["log_driver"] == "none":
             return []
@@ -155,8 +156,7 @@ class Monitor:
             start_new_session=True,
         )
         os.close(alive)
-        os.close(reading)
-        return [writing]
+        return [reading, writing]
 
     def _pid(self, text: bytes) -> int:
         try:

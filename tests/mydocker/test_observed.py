@@ -72,10 +72,24 @@ def test_a_log_whose_writer_has_yet_to_begin(watched: Watched, tmp_path: Path, m
     monkeypatch.setattr(logwriter, "__file__", str(slow))
     container = watched(":")
     os.mkdir(container.run)
-    (writing,) = monitor.Monitor(container)._start_log()
+    reading, writing = monitor.Monitor(container)._start_log()
     os.write(writing, b"2026-01-31T12:00:00.000000000+00:00 stdout F quick\n")
+    os.close(reading)
     os.close(writing)
     log = logs.Log(monitor.log_directory(container))
     log.drained(60)
     assert [entry.text for entry in log.entries()] == ["quick\n"]
     log.close()
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_a_log_whose_writer_is_killed_before_it_is_used(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """conmon opens its end of the fifo all the same, and does not wait for another reader."""
+    monkeypatch.setattr(logwriter, "__file__", os.devnull)  # a program that ends at once
+    container = watched(":")
+    os.mkdir(container.run)
+    held = monitor.Monitor(container)._start_log()
+    logs.Log(monitor.log_directory(container)).drained(60)
+    os.close(os.open(f"{container.run}/log", os.O_WRONLY | os.O_NONBLOCK))
+    for fd in held:
+        os.close(fd)
