@@ -963,7 +963,11 @@ TEETH = (
         "what a failed create made is undone",
         "security/test_degraded.py::test_no_user_namespaces security/test_kill.py::test_nsexec_is_killed "
         "security/test_faults.py::test_each_call_fails_once",
-        ("pyoci/container_create.py", "        shared.attempt(error, remove, self.directory, self.record)\n", ""),
+        (
+            "pyoci/container_create.py",
+            "        shared.attempt(error, remove, self.directory, self.record, self.warnings)\n",
+            "",
+        ),
     ),
     tooth(
         "22",

@@ -97,7 +97,6 @@ class FakeBus(threading.Thread):
 def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBus]:
     path = str(tmp_path / "bus")
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={path}")
-    monkeypatch.setattr(systemd, "CALL_TIME", 0.2)
     made = FakeBus(path)
     made.start()
     yield made
@@ -113,7 +112,8 @@ def test_a_job_is_waited_for(bus: FakeBus) -> None:
 
 
 @pytest.mark.parametrize("member", ["Hello", "Subscribe", "AddMatch", "StopUnit"])
-def test_no_answer_is_waited_for_without_end(bus: FakeBus, member: str) -> None:
+def test_no_answer_is_waited_for_without_end(bus: FakeBus, monkeypatch: pytest.MonkeyPatch, member: str) -> None:
+    monkeypatch.setattr(systemd, "CALL_TIME", 0.5)
     bus.answers["StopUnit"] = returning("o", (JOB,))
     bus.answers[member] = silent
     with pytest.raises(errors.SetupError, match="timed out"):
