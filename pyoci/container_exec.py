@@ -91,9 +91,20 @@ def prepare(
         seccomp=shared.seccomp_compiler(kernel.dirname(directory.path), machine.arch),
     )
     target = Target(init.pid, namespaces(init.pid), cgroup_record)
-    execution = Execution(request, make_exec(made, config, target, machine, options), init, cgroup_record)
+    try:
+        plan = make_exec(made, config, target, machine, options)
+    except errors.Error as error:
+        _own_place(error)
+        raise
+    execution = Execution(request, plan, init, cgroup_record)
     execution.config, execution.record, execution.directory = config, record, directory
     return execution
+
+
+def _own_place(error: BaseException) -> None:
+    """Neither the process nor its cgroup is that of config.json."""
+    if isinstance(error, errors.Error) and error.where.startswith(("/process", "/linux/cgroupsPath")):
+        error.where = ""
 
 
 class Execution(shared.Run):
@@ -120,8 +131,7 @@ class Execution(shared.Run):
             shared.attempt(error, self.runner.abort)
             if self.process:
                 shared.attempt(error, self.process.close)
-            if isinstance(error, errors.Error) and error.where.startswith(("/process", "/linux/cgroupsPath")):
-                error.where = ""  # neither the process nor its cgroup is that of config.json
+            _own_place(error)
             raise
         finally:
             self.close()

@@ -241,6 +241,9 @@ def test_process_json_without_a_user(running: Box) -> None:
 def test_bad_process_json_says_where(running: Box) -> None:
     process = {"args": ["true"], "cwd": "tmp", "user": {"uid": 0, "gid": 0}}
     assert "(process /cwd)" in running.exec_json(process, check=False).err
+    error = running.exec_json({"args": [""], "cwd": "/"}, check=False).error
+    assert "there is no program to execute" in error
+    assert "config.json" not in error
     below = running.rt("exec", "--cgroup", "nosuch", running.id, "true", check=False)
     assert below.code == 255
     assert "config.json" not in below.err
