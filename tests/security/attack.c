@@ -202,12 +202,16 @@ static int overwrite(double seconds)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	puts("polling");
 	for (unsigned long turn = 0; n < 4096; turn++) {
-		/* one may have been missed */
-		snprintf(proc, sizeof(proc), "/proc/%d/exe", next + (turn % 16 == 15));
+		/* some may have been missed: without a processor for a while it does not see who comes and goes */
+		pid_t pid = next + (turn % 16 == 15 ? (pid_t)(1 + turn / 16 % 256) : 0);
+
+		snprintf(proc, sizeof(proc), "/proc/%d/exe", pid);
 		fd = open(proc, O_PATH);
 		if (fd >= 0) {
+			if (n == 0)
+				puts("holding");
 			held[n++] = fd;
-			next += 1 + (turn % 16 == 15);
+			next = pid + 1;
 		}
 		if (turn % 256 == 0 && (now() > end || stat("/stop", &st) == 0))
 			break;

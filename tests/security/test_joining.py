@@ -149,8 +149,15 @@ def test_the_binary_stays_what_it_is(armed: Box) -> None:
     before = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     armed.up()
     until(lambda: "polling" in armed.logs(), "the watcher", 20)
-    for _ in range(rounds(60, 200)):
+    done = 0
+
+    def enough() -> bool:  # more of them while the watcher, who may get no processor, has none of them yet
+        nonlocal done
         armed.exec("true")
+        done += 1
+        return done >= rounds(60, 200) and "holding" in armed.logs()
+
+    until(enough, "a process that the watcher holds", 50)
     (armed.rootfs / "stop").touch()
     until(lambda: "held" in armed.logs(), "the end of the watcher", 20)
     held = int(armed.logs().rpartition("held ")[2])
