@@ -567,9 +567,9 @@ class Host:
         self.children = children()
         self.descriptors = descriptors()
 
-    def leftovers(self, grace: float = 2.0) -> list[str]:
-        """Everything that is here now and was not; waits up to grace seconds for killed processes to go."""
-        deadline = time.monotonic() + grace
+    def leftovers(self) -> list[str]:
+        """Everything that is here now and was not; waits for killed processes to go."""
+        deadline = time.monotonic() + TIMEOUT
         while (left := self._leftovers()) and time.monotonic() < deadline:
             time.sleep(0.02)
         return left
