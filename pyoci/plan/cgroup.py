@@ -159,8 +159,9 @@ def make(config: dict[str, Any], facts: Facts, options: Options) -> CgroupPlan |
     if memory.get("checkBeforeUpdate"):
         plan.floor = max(memory.get("limit") or 0, 0)
     if version == 2:
-        from pyoci.plan import delegation
+        from pyoci.plan import cgroup_v2, delegation
 
+        cgroup_v2.check_begin(resources, RESOURCES_WHERE)
         plan.owner = delegation.owner(config)
     plan.optional = not asked if options.rootless is None else options.rootless
     if facts.cgroup_mode == "none":

@@ -29,6 +29,13 @@ V1_ONLY = (
 # the file may be missing (no swap accounting, an older kernel): then there is nothing to switch off.  No swap at all
 # is asked for by every engine's --memory-swap equal to --memory: a host without accounting has none, as runc sees it.
 NEEDLESS = (("memory.swap.max", "max"), ("memory.swap.max", "0"), ("cpu.max.burst", "0"), ("cpu.idle", "0"))
+# files of every cgroup that do something to those who are in it -> what does it better
+ACTS = {
+    "cgroup.freeze": "`pyoci pause` freezes it, before `start` as well",
+    "cgroup.kill": "`pyoci kill --all` ends all its processes",
+    "cgroup.procs": "`pyoci exec` brings processes into it",
+    "cgroup.threads": "`pyoci exec` brings processes into it",
+}
 THROTTLES = (
     ("throttleReadBpsDevice", "rbps"),
     ("throttleWriteBpsDevice", "wbps"),
@@ -56,6 +63,17 @@ def settings(directory: str, resources: dict[str, Any], controllers: tuple[str, 
         result.append(Write(f"{directory}/hugetlb.{size}.max", str(limit), pointer))
     # last: what is said in the kernel's own words wins
     return result + list(_unified(directory, resources, controllers, where))
+
+
+def check_begin(resources: dict[str, Any], where: str) -> None:
+    """Refuse of unified what is no limit, and what no container can begin with: frozen, it would never be made.
+
+    Raises errors.InvalidConfig.
+    """
+    for file, value in (resources.get("unified") or {}).items():
+        if file in ACTS and (file, value.strip()) != ("cgroup.freeze", "0"):
+            problem = f"{file} is no limit, and no container can begin with it"
+            raise errors.InvalidConfig(problem, where=f"{where}/unified/{file}", hint=ACTS[file])
 
 
 def _need(file: str, controllers: tuple[str, ...], where: str) -> None:

@@ -449,6 +449,15 @@ def test_unified() -> None:
     assert where_of({"unified": {"misc.max": "x"}}, unified()) == "/unified/misc.max"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("cgroup.freeze", "1\n"), ("cgroup.kill", "1"), ("cgroup.procs", "0"), ("cgroup.threads", "0")]
+)
+def test_what_no_container_can_begin_with(key: str, value: str) -> None:
+    """Frozen, init would be waited for without end; process 0 is the runtime, which would end with the container."""
+    assert where_of({"unified": {key: value}}, unified(), errors.InvalidConfig) == f"/unified/{key}"
+    assert values({"unified": {"cgroup.freeze": "0"}}, unified()) == [("cgroup.freeze", "0")]
+
+
 @pytest.mark.parametrize("key", ["../x.y", "memory", ".", "memory.", ""])
 def test_unified_key_is_a_file_name(key: str) -> None:
     """C21, SECURITY 7"""

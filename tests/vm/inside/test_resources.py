@@ -154,7 +154,8 @@ def test_unified(box: Box) -> None:
     [
         ("perf_event.x", "controller perf_event is not available"),
         ("memory.no_such", "no such file"),
-        ("cgroup.procs", ""),
+        ("cgroup.procs", "no container can begin with it"),
+        ("cgroup.freeze", "no container can begin with it"),
     ],
 )
 def test_unified_that_cannot_be(box: Box, key: str, said: str) -> None:
