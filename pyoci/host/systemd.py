@@ -144,13 +144,28 @@ class Bus:
         """Raises errors.SetupError when nobody listens, or the bus does not let us in."""
         self.jeepney = cold.load("jeepney")
         self.whose, self.hint = ("the user's systemd", NO_USER) if user else ("systemd", NO_SYSTEM)
+        self.direct = False  # nobody in between
         address = bus_address(user)
+        failures = (OSError, RuntimeError, ValueError, self.jeepney.DBusErrorResponse)
         try:
-            self.connection = _connection(connect(address))
-        except (OSError, RuntimeError, ValueError, self.jeepney.DBusErrorResponse) as error:
+            try:
+                self.connection = _connection(connect(address))
+            except failures:
+                if not self._direct(f"unix:path={_runtime(user)}/systemd/private", failures):
+                    raise
+        except failures as error:
             text = errors.errno_text(error.errno) if isinstance(error, OSError) and error.errno else str(error)
             problem = f"no connection to {self.whose} over the bus {address}: {text or 'timed out'}"
             raise errors.SetupError(problem, hint=self.hint) from None
+
+    def _direct(self, address: str, failures: tuple[type[Exception], ...]) -> bool:
+        """Without a bus: systemd has a socket of its own, for its user and root alone, as systemctl uses it."""
+        try:
+            self.connection = _connection(connect(address), bus=False)
+        except failures:
+            return False
+        self.direct = True
+        return True
 
     def __enter__(self) -> Bus:
         return self
@@ -186,7 +201,8 @@ class Bus:
         """Call a method that starts a job, and wait for the job.  Raises Refused, errors.SetupError."""
         rule = self.jeepney.MatchRule(type="signal", interface=MANAGER, member="JobRemoved", path=PATH)
         self.call("Subscribe", "", ())
-        self._answer(self.jeepney.message_bus.AddMatch(rule), "AddMatch")
+        if not self.direct:
+            self._answer(self.jeepney.message_bus.AddMatch(rule), "AddMatch")
         with self.connection.filter(rule, bufsize=MANY_JOBS) as queue:
             (job,) = self.call(member, signature, body)
             deadline = time.monotonic() + JOB_TIME
@@ -203,18 +219,26 @@ class Bus:
             raise errors.SetupError(f"{self.whose} did not finish {member} of {unit}: {result}")
 
 
-def _connection(sock: socket.socket) -> Any:
+def _connection(sock: socket.socket, bus: bool = True) -> Any:
     """The D-Bus connection over a socket.  It waits for no answer without end, that to its own Hello included.
 
-    Raises OSError, jeepney's DBusErrorResponse.
+    bus: False: who listens is systemd itself, which knows no Hello.  Raises OSError, jeepney's DBusErrorResponse.
     """
+    jeepney = cold.load("jeepney")
 
     class Connection(cold.load("jeepney.io.blocking").DBusConnection):  # type: ignore[misc] # loaded late
+        def __init__(self) -> None:
+            try:
+                super().__init__(sock)
+            except jeepney.DBusErrorResponse:
+                if bus:
+                    raise
+
         def send_and_get_reply(self, message: Any, *, timeout: float | None = None) -> Any:
             return super().send_and_get_reply(message, timeout=CALL_TIME if timeout is None else timeout)
 
     try:
-        return Connection(sock)
+        return Connection()
     except BaseException:
         sock.close()
         raise
@@ -259,5 +283,8 @@ def bus_address(user: bool) -> str:
     """The D-Bus address of the bus, from the environment as all its clients have it."""
     if not user:
         return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or SYSTEM_BUS
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
-    return os.environ.get("DBUS_SESSION_BUS_ADDRESS") or f"unix:path={runtime}/bus"
+    return os.environ.get("DBUS_SESSION_BUS_ADDRESS") or f"unix:path={_runtime(user)}/bus"
+
+
+def _runtime(user: bool) -> str:
+    return (os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") if user else "/run"

@@ -150,6 +150,18 @@ def test_the_next_address_of_a_bus(bus: FakeBus, monkeypatch: pytest.MonkeyPatch
             systemd.root(user=True)
 
 
+def test_systemd_itself_where_there_is_no_bus(bus: FakeBus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As systemctl does it, and runc: over the socket of systemd, which is none of a bus's."""
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd/private").symlink_to(tmp_path / "bus")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere")
+    bus.answers["Hello"] = refusing("org.freedesktop.DBus.Error.UnknownObject")
+    bus.answers["StopUnit"] = returning("o", (JOB,))
+    systemd.stop({**SCOPE, "user": True})
+    assert bus.asked == ["Hello", "Subscribe", "StopUnit"]
+
+
 # -- a unit of that name ------------------------------------------------------------------------
 
 
@@ -186,11 +198,18 @@ def test_one_that_lives_is_not_taken(bus: FakeBus, monkeypatch: pytest.MonkeyPat
 
 def test_delete_without_a_bus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user who has logged out: his containers can be deleted all the same."""
-    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
     removed: list[bool] = []
     directory: Any = SimpleNamespace(remove=lambda: removed.append(True))
     warnings: list[str] = []
-    cgroup = {"version": 2, "dirs": {"": "/sys/fs/cgroup/no/such"}, "keep": [], "mount": "", "systemd": SCOPE}
+    cgroup = {
+        "version": 2,
+        "dirs": {"": "/sys/fs/cgroup/no/such"},
+        "keep": [],
+        "mount": "",
+        "systemd": {**SCOPE, "user": True},
+    }
     container_start.remove(directory, {"cgroup": cgroup}, warnings)
     assert removed
     assert "p-c.scope" in warnings[0]
