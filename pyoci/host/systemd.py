@@ -7,10 +7,12 @@ JobRemoved says so.  Sources: org.freedesktop.systemd1(5), the D-Bus specificati
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 
 from pyoci import cold, errors
+from pyoci.host import cgroupfs
 from pyoci.plan import cgroup as plan_cgroup
 from pyoci.plan import systemd_limits
 
@@ -25,7 +27,10 @@ SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 NAME, PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
 MANAGER = f"{NAME}.Manager"
 DBUS_ERROR = "org.freedesktop.DBus.Error."
-ABSENT = ("ServiceUnknown", "NameHasNoOwner")  # a bus, as of a desktop or a test, on which there is no systemd
+# What a bus says on which there is no systemd (that of dbus-run-session), or for a moment not while it executes itself
+ABSENT = tuple(DBUS_ERROR + name for name in ("ServiceUnknown", "NameHasNoOwner", "Spawn.ChildExited"))
+LOST = DBUS_ERROR + "NoReply"  # it has begun to do so, and the call went with it
+AWAY_TIME = 5.0  # seconds until it is back
 CONNECT_TIME = 5.0  # seconds to be let in by the bus
 CALL_TIME = 25.0  # seconds for an answer, as D-Bus libraries have it
 JOB_TIME = 60.0  # seconds until a scope is there, or gone
@@ -176,7 +181,17 @@ class Bus:
     def call(self, member: str, signature: str, body: tuple[Any, ...], interface: str = MANAGER) -> tuple[Any, ...]:
         """Call a method of the manager; what it returns.  Raises Refused, errors.SetupError."""
         address = self.jeepney.DBusAddress(PATH, bus_name=NAME, interface=interface)
-        return self._answer(self.jeepney.new_method_call(address, member, signature, body), member)
+        message = self.jeepney.new_method_call(address, member, signature, body)
+        away: tuple[str, ...] = (LOST,) if member != "StartTransientUnit" else ()  # nobody knows whether it was done
+        for pause in cgroupfs.pauses(time.monotonic() + AWAY_TIME):
+            try:
+                return self._answer(message, member)
+            except Refused as error:
+                if error.name not in away:
+                    raise
+            away = (LOST, *ABSENT)
+            select.poll().poll(pause * 1000)
+        return self._answer(message, member)
 
     def _answer(self, message: Any, member: str) -> tuple[Any, ...]:
         try:
@@ -186,9 +201,8 @@ class Bus:
         if reply.header.message_type == self.jeepney.MessageType.error:
             name = str(reply.header.fields.get(self.jeepney.HeaderFields.error_name, ""))
             text = str(reply.body[0]) if reply.body else "no reason given"
-            short = name.removeprefix(DBUS_ERROR)
-            hint = self.hint if short in ABSENT else ""
-            raise Refused(f"{self.whose} refuses {member}: {text} ({short})", name, hint)
+            hint = self.hint if name in ABSENT else ""
+            raise Refused(f"{self.whose} refuses {member}: {text} ({name.removeprefix(DBUS_ERROR)})", name, hint)
         result: tuple[Any, ...] = reply.body
         return result
 

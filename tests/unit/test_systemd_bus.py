@@ -128,12 +128,39 @@ def test_a_bus_that_is_full(bus: FakeBus, member: str) -> None:
         systemd.stop(SCOPE)
 
 
-def test_a_bus_without_systemd(bus: FakeBus) -> None:
+@pytest.mark.parametrize("name", ["ServiceUnknown", "Spawn.ChildExited"])
+def test_a_bus_without_systemd(bus: FakeBus, name: str) -> None:
     """Such as dbus-run-session starts: what helps is said."""
-    bus.answers["Subscribe"] = refusing("org.freedesktop.DBus.Error.ServiceUnknown", "there is none")
+    bus.answers["Subscribe"] = refusing(systemd.DBUS_ERROR + name, "there is none")
     with pytest.raises(errors.SetupError, match="there is none") as caught:
         systemd.stop(SCOPE)
     assert caught.value.hint == systemd.NO_SYSTEM
+
+
+LOST = refusing(systemd.LOST, "it left")
+LEFT = refusing(systemd.DBUS_ERROR + "Spawn.ChildExited", "there is none")
+
+
+def test_systemd_executes_itself(bus: FakeBus) -> None:
+    """As at an upgrade (daemon-reexec): it is back in a moment."""
+    bus.answers.update(Subscribe=[LOST, LEFT, LEFT, returning()], StopUnit=[LOST, returning("o", (JOB,))])
+    systemd.stop(SCOPE)
+    assert bus.asked.count("StopUnit") == 2
+
+
+def test_systemd_does_not_come_back(bus: FakeBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "AWAY_TIME", 0.1)
+    bus.answers["Subscribe"] = LOST
+    with pytest.raises(errors.SetupError, match="it left"):
+        systemd.stop(SCOPE)
+
+
+def test_a_start_that_was_lost(bus: FakeBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows whether it was done: it is not asked for twice."""
+    bus.answers["StartTransientUnit"] = LOST
+    with pytest.raises(errors.SetupError, match="it left"):
+        start(monkeypatch)
+    assert bus.asked.count("StartTransientUnit") == 1
 
 
 def test_the_next_address_of_a_bus(bus: FakeBus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -173,6 +173,18 @@ def test_no_session(user: MakeUser) -> None:
     assert "enable-linger" in done.err
 
 
+def test_no_bus_of_his(user: MakeUser) -> None:
+    """An address from another session: his systemd is asked over its own socket."""
+    someone = user()
+    someone.config["process"]["args"] = ["cat", "/proc/self/cgroup"]
+    someone.write()
+    words = ["env", "DBUS_SESSION_BUS_ADDRESS=unix:path=/nowhere", someone.box.argv()[0], "--root", someone.root]
+    done = someone.command(*words, "--systemd-cgroup", "run", "--bundle", str(someone.box.bundle), "x")
+    unit = MANAGER / "user.slice/pyoci-x.scope"
+    assert (done.code, done.out) == (0, f"0::/{unit.relative_to(CGROUPS)}\n"), done.err
+    assert not unit.exists()
+
+
 def test_manager_disabled(user: MakeUser) -> None:
     """C03: whatever is asked for, it stays in the cgroup of who called."""
     someone = user()

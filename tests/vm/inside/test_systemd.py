@@ -325,6 +325,18 @@ def test_a_scope_of_that_name_is_not_taken_over(scoped: Box) -> None:
     until(lambda: gone(name), "the end of the other scope")
 
 
+def test_systemd_executes_itself(scoped: Box) -> None:
+    """As at an upgrade: what asks meanwhile waits for it; the container stays as it is."""
+    scoped.up()
+    directory = cgroup_of(scoped.pid)
+    for limit in range(20, 24):
+        reexec = subprocess.Popen(["systemctl", "daemon-reexec"])
+        scoped.rt("update", "--pids-limit", str(limit), scoped.id)
+        reexec.wait()
+        assert (read(directory, "pids.max"), shown(unit(scoped), "TasksMax")) == (str(limit), {"TasksMax": str(limit)})
+    assert cgroup_of(scoped.pid) == directory
+
+
 def test_a_scope_that_failed_gives_its_name(scoped: Box) -> None:
     """systemd keeps what another runtime started without CollectMode, and has failed, until somebody has seen it."""
     name = unit(scoped)
