@@ -22,6 +22,7 @@ DELEGATE = "/sys/kernel/cgroup/delegate"
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_RIGHT = "run as root, have a cgroup delegated to this user, or leave the cgroup settings out"
 OWN_GROUP = "move them into a cgroup of their own, or give a linux.cgroupsPath that is not below them"
+NOT_ENABLED = "have it delegated (a user's: by Delegate= of user@.service), or leave the setting out"
 ELSEWHERE = "give a linux.cgroupsPath that is not below a threaded cgroup, or leave the setting out"
 # What there is below a threaded cgroup: controllers that count threads, and files that every cgroup has.
 THREADED = ("cpu", "cpuset", "pids", "perf_event", "cgroup")
@@ -249,7 +250,7 @@ def apply(writes: list[Write], *, undo: bool = False) -> None:
             try:
                 _apply_one(write)
             except OSError as error:
-                refused = errors.failed(str(write), error, write.where, _hint(write, error))
+                refused = _refused(write, error)
                 if error.errno not in ORDER and not undo:
                     raise refused from None
                 failure = failure or refused
@@ -268,6 +269,25 @@ def _apply_one(write: Write) -> None:
             _apply_one(write.other)
         elif error.errno != errno.ENOENT or not write.needless:
             raise
+
+
+def _refused(write: Write, error: OSError) -> errors.SetupError:
+    """The error in words.  Of a missing controller not the kernel's, which speak of a file: podman takes those to be
+    about the container's program."""
+    directory, _, name = write.file.rpartition("/")
+    controller = name.partition(".")[0]
+    if error.errno == errno.ENOENT and not _has(directory, controller):
+        problem = f"{write}: the controller {controller} is not enabled there"
+        return errors.SetupError(problem, errno=error.errno, where=write.where, hint=NOT_ENABLED)
+    return errors.failed(str(write), error, write.where, _hint(write, error))
+
+
+def _has(directory: str, controller: str) -> bool:
+    """Whether a v2 cgroup has a controller.  With version 1 it has what it is of."""
+    try:
+        return controller in ("cgroup", *cgroupfs.read(f"{directory}/cgroup.controllers").decode().split())
+    except OSError:
+        return True
 
 
 def _hint(write: Write, error: OSError) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from pyoci import container_update, errors
 from pyoci.cli import options, update
-from pyoci.host import cgroup_values, schemata
+from pyoci.host import cgroup_make, cgroup_values, schemata
 from pyoci.plan.cgroup import Write
 
 
@@ -148,3 +148,17 @@ def test_schemata(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "schemata").read_text() == ""
     with pytest.raises(errors.SetupError, match="no RDT control group"):
         schemata.write(7, ["L3:0=f"], str(tmp_path))
+
+
+def test_a_controller_that_is_not_delegated(tmp_path: Path) -> None:
+    """It is named; podman takes a missing file to be the program, and exits with 127."""
+    (tmp_path / "cgroup.controllers").write_text("memory pids\n")
+    with pytest.raises(errors.SetupError) as caught:
+        cgroup_make.apply([Write(f"{tmp_path}/cpuset.cpus", "0", "/cpu/cpus")])
+    assert "the controller cpuset is not enabled there" in str(caught.value)
+    assert "no such file" not in str(caught.value)
+    assert caught.value.where == "/cpu/cpus"
+    with pytest.raises(errors.SetupError, match="no such file"):
+        cgroup_make.apply([Write(f"{tmp_path}/memory.no_such", "0", "/")])
+    with pytest.raises(errors.SetupError, match="no such file"):
+        cgroup_make.apply([Write(f"{tmp_path}/cgroup.no_such", "0", "/")])

@@ -106,6 +106,7 @@ def test_limit_that_is_not_delegated(user: MakeUser) -> None:
     assert done.code == 1
     assert "io.weight" in done.err
     assert "/linux/resources/unified/io.weight" in done.err
+    assert "the controller io is not enabled" in done.err
 
 
 def test_cgroupfs_in_a_delegated_scope(user: MakeUser) -> None:
