@@ -270,9 +270,9 @@ class Container:
             elif not self._process(record).signal(number):
                 raise errors.WrongState("container not running")
             elif number == _KILL and record["cgroup"]:
-                from pyoci.host import cgroup
+                from pyoci.host import cgroup, cgroupfs
 
-                if cgroup.frozen(record["cgroup"]):  # it would not die before somebody resumes it
+                if cgroupfs.frozen(record["cgroup"]):  # it would not die before somebody resumes it
                     cgroup.thaw(record["cgroup"])
 
     def delete(self, force: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyoci import errors
-from pyoci.host import cgroup
+from pyoci.host import cgroup, cgroupfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def resume(directory: Directory) -> None:
     directory.lock()
     record = directory.load()
     # not by the status: a container that was frozen before `start` is created as well
-    if not record or not record["cgroup"] or not cgroup.frozen(record["cgroup"]):
+    if not record or not record["cgroup"] or not cgroupfs.frozen(record["cgroup"]):
         raise errors.WrongState("container not paused")
     cgroup.thaw(record["cgroup"])
 

@@ -45,6 +45,11 @@ def read_all(fd: int) -> bytes:
     return b"".join(parts)
 
 
+def poll_time(seconds: float | None) -> float | None:
+    """The milliseconds for poll(2), which takes 31 bits of them: who waits over 24 days asks again.  None: no end."""
+    return None if seconds is None else min(seconds * 1000, 0x7FFFFFFF)
+
+
 def split(path: str) -> tuple[str, str]:
     """os.path.split."""
     head, slash, tail = path.rpartition("/")

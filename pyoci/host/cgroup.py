@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-frozen = cgroupfs.frozen
 SIGKILL = 9
 FREEZE_TIME = 2.0  # seconds; a process in uninterruptible sleep freezes late or never
 PASSES = 100  # how often new processes of a cgroup that cannot be frozen are looked for
@@ -121,7 +120,7 @@ def kill(record: Record, signum: int) -> None:
     top = tree(record)
     if not top or (signum == SIGKILL and record["version"] == 2 and _kill_all(top)):
         return
-    was_frozen = frozen(record)
+    was_frozen = cgroupfs.frozen(record)
     try:
         if not was_frozen:
             _stop_forks(record)

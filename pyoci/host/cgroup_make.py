@@ -42,7 +42,7 @@ def check(plan: CgroupPlan) -> None:
         members = cgroup.pids({**record, "dirs": {"": directory}})
         if members:
             raise _unfit(f"cgroup {directory} is not empty: {len(members)} processes, the first is {members[0]}")
-    if record["keep"] and cgroup.frozen(record):
+    if record["keep"] and cgroupfs.frozen(record):
         raise _unfit(f"cgroup {cgroup.tree(record)} is frozen")
     if record["keep"] and plan.floor:
         from pyoci.host import cgroup_values

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-_LONGEST = 0x7FFFFFFF  # ms that poll(2) can wait, 24 days: who waits longer asks again
 _KEPT = 1024  # bytes of output kept, the last ones: they go into a message of one line
 # CPython ignores these two; a helper gets the usual dispositions
 _IGNORED = (_signal.SIGPIPE, _signal.SIGXFSZ)
@@ -154,7 +153,7 @@ class _Watch:
             rest = None if self.deadline is None else self.deadline - time.monotonic()
             if rest is not None and rest <= 0:
                 return TIMED_OUT
-            ready = [fd for fd, _ in self.poller.poll(None if rest is None else min(rest * 1000, _LONGEST))]
+            ready = [fd for fd, _ in self.poller.poll(kernel.poll_time(rest))]
             if to_stdin in ready:
                 self._write(to_stdin)
             if from_output in ready and not self._read():

@@ -24,7 +24,6 @@ else:
 PIDFD_GET_INFO = 0xC000FF0B | 64 << 16
 PIDFD_INFO_EXIT = 8
 _INFO = struct.Struct("<Q52xi")  # mask, ids, exit_code
-_LONGEST = 0x7FFFFFFF  # ms that poll(2) can wait, 24 days: who waits longer asks again
 _REAPING = 200  # ms a parent is given to reap its child
 # ESRCH; and where the number is that of a thread, or of a session that has outlived its leader: ENOENT, or EINVAL
 # before Linux 6.16
@@ -193,7 +192,7 @@ class Process:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             rest = None if deadline is None else max(0, deadline - time.monotonic())
-            if poller.poll(None if rest is None else min(rest * 1000, _LONGEST)):
+            if poller.poll(kernel.poll_time(rest)):
                 return True
             if deadline is not None and time.monotonic() >= deadline:
                 return False
@@ -225,11 +224,6 @@ class Process:
         return 128 + (code & 0x7F) if code & 0x7F else code >> 8 & 0xFF
 
 
-def _count(digits: str) -> int:
-    """The number that digits are, -1 for other texts and what is too long for one of ours."""
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else -1
-
-
 def signal_number(signal: int | str) -> int:
     """A signal by number, numeral or name: 9, "9", "KILL", "SIGKILL", "sigkill", "RTMIN+3", "RTMAX-1".
 
@@ -238,14 +232,14 @@ def signal_number(signal: int | str) -> int:
     from pyoci import linux
 
     text = str(signal).upper().removeprefix("SIG")
-    number = _count(text)
-    if number < 0:
+    number = json.decimal(text)
+    if number is None:
         sign = 1 if "+" in text else -1
         name, found, offset = text.replace("-", "+").partition("+")
         number = linux.SIGNALS.get(name, -1)
         if found:
-            steps = _count(offset)
-            number = number + sign * steps if name in ("RTMIN", "RTMAX") and steps >= 0 else -1
+            steps = json.decimal(offset)
+            number = number + sign * steps if name in ("RTMIN", "RTMAX") and steps is not None else -1
     if not 0 <= number <= 64:
         raise errors.UsageError(f"unknown signal {signal!r}", hint="use a name like TERM or a number from 0 to 64")
     return number

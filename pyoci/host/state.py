@@ -292,22 +292,13 @@ class Directory:
             return "stopped"
         if self._waiting():
             return "created"
-        if record["cgroup"]:
-            from pyoci.host import cgroupfs
-
-            if cgroupfs.frozen(record["cgroup"]):
-                return "paused"
-        return "running"
+        return "paused" if _frozen(record) else "running"
 
     def activity(self, record: dict[str, Any]) -> str:
         """The status for who is going to wait for a process of the container: one that was paused before it ran is
         paused, or `start` would wait for it, and `resume` for the lock of `start`."""
         status = self.status(record)
-        if status == "created" and record["cgroup"]:
-            from pyoci.host import cgroupfs
-
-            return "paused" if cgroupfs.frozen(record["cgroup"]) else status
-        return status
+        return "paused" if status == "created" and _frozen(record) else status
 
     def _begun(self, record: dict[str, Any]) -> bool:
         """Whether its create has not come to an end."""
@@ -371,6 +362,14 @@ def _remove_empty(path: str) -> None:
         kernel.rmdir(path)
     except OSError:
         pass  # why it was to go is the error that counts
+
+
+def _frozen(record: dict[str, Any]) -> bool:
+    if not record["cgroup"]:
+        return False
+    from pyoci.host import cgroupfs
+
+    return cgroupfs.frozen(record["cgroup"])
 
 
 def open_note(name: str) -> int:

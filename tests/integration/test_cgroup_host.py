@@ -302,14 +302,14 @@ def test_freeze_and_thaw(version: int, make: Maker, program: Any) -> None:
     """C24"""
     plan = make(version)
     child = program(plan, "yes")
-    assert not cgroup.frozen(plan.record)
+    assert not cgroupfs.frozen(plan.record)
     cgroup.freeze(plan.record)
-    assert cgroup.frozen(plan.record)
+    assert cgroupfs.frozen(plan.record)
     before = cpu_time(child.pid)
     time.sleep(0.05)
     assert cpu_time(child.pid) == before
     cgroup.thaw(plan.record)
-    assert not cgroup.frozen(plan.record)
+    assert not cgroupfs.frozen(plan.record)
     os.read(child.stdout.fileno(), 65536)
 
 
@@ -328,7 +328,7 @@ def test_signal_everybody(version: int, make: Maker, program: Any) -> None:
     children = [program(plan, "sleep", "60") for _ in range(5)]
     cgroup.kill(plan.record, signal.SIGTERM)
     assert [child.wait(5) for child in children] == [-signal.SIGTERM] * 5
-    assert not cgroup.frozen(plan.record)
+    assert not cgroupfs.frozen(plan.record)
 
 
 def test_kill_frozen(version: int, make: Maker, program: Any) -> None:
@@ -336,7 +336,7 @@ def test_kill_frozen(version: int, make: Maker, program: Any) -> None:
     child = program(plan, "sleep", "60")
     cgroup.freeze(plan.record)
     cgroup.kill(plan.record, signal.SIGTERM)
-    assert cgroup.frozen(plan.record)
+    assert cgroupfs.frozen(plan.record)
     assert version == 2 or not ended(child, 0.05)
     cgroup.kill(plan.record, signal.SIGKILL)
     assert ended(child)
@@ -425,7 +425,7 @@ import os, sys
 sys.path.insert(0, {str(PROJECT)!r})
 os.setgid(65534); os.setuid(65534)
 from pyoci import errors
-from pyoci.host import cgroup, cgroup_make, cgroup_remove, facts
+from pyoci.host import cgroup, cgroup_make, cgroup_remove, cgroupfs, facts
 from pyoci.plan import cgroup as plan_cgroup
 from pyoci.plan.options import Options
 machine = facts.read()
@@ -436,7 +436,7 @@ for linux in ({{}}, {{"cgroupsPath": "/it-unprivileged"}}):
         cgroup_make.check(plan)
         cgroup_make.create(plan)
         cgroup.attach(plan.record, os.getpid())
-        print(plan.record["dirs"], cgroup.pids(plan.record), cgroup.frozen(plan.record))
+        print(plan.record["dirs"], cgroup.pids(plan.record), cgroupfs.frozen(plan.record))
         cgroup.kill(plan.record, 9)
         cgroup_remove.destroy(plan.record)
     except errors.SetupError as error:
